@@ -1,0 +1,6 @@
+//! # Connectors
+//!
+//! Reads and writes the outside world in Arrow batches. Knows the description of a source or sink, never the plan around it.
+
+pub mod sink;
+pub mod source;

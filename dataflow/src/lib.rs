@@ -1,0 +1,6 @@
+//! # Dataflow
+//!
+//! Renders a physical plan to timely operators and runs it: batches, exchange, epochs, watermarks, state. Knows no SQL text,
+//! no terminal and no particular connector.
+
+pub mod state;

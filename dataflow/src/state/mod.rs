@@ -1,0 +1,5 @@
+//! # Keyed state
+//!
+//! Hash tables over row bytes with struct-of-arrays accumulators. Plain Rust, no timely: time is an argument.
+
+pub mod accumulator;

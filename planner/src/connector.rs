@@ -1,0 +1,136 @@
+//! What the planner knows of the outside world: the names, options and schemas of connectors, told by whoever holds them.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
+
+/// Validated options of a source or sink, under canonical names. Ordered, so that plans print and compare alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Options(pub BTreeMap<String, String>);
+
+impl Options {
+    /// The value of an option, if it was given or has a default.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// A boolean option; validated text is `true` or `false`.
+    pub fn flag(&self, name: &str) -> bool {
+        self.get(name) == Some("true")
+    }
+
+    /// An integer option; validated text parses.
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        self.get(name).and_then(|text| text.parse().ok())
+    }
+
+    /// A number option; validated text parses.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.get(name).and_then(|text| text.parse().ok())
+    }
+
+    /// A duration option in microseconds; validated text parses.
+    pub fn duration_us(&self, name: &str) -> Option<i64> {
+        self.get(name).and_then(|text| crate::duration::parse_us(text).ok())
+    }
+}
+
+/// Which side of a pipeline an option belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Sources only.
+    Source,
+    /// Sinks only.
+    Sink,
+    /// Both.
+    Both,
+}
+
+/// What an option's text must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OptionKind {
+    /// Any text.
+    Text,
+    /// A whole number not below the least.
+    Integer {
+        /// Least value.
+        min: i64,
+    },
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Flag,
+    /// A duration such as `5s`, `10ms`, `1h 30m`.
+    Duration,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+}
+
+/// One option of a connector or format.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionSpec {
+    /// Canonical name.
+    pub name: &'static str,
+    /// Other names accepted, such as Flink's. A name that ends in `*` is a prefix: the rest is kept (`fields.price.min`).
+    pub aliases: &'static [&'static str],
+    /// What the text must be.
+    pub kind: OptionKind,
+    /// Where it is allowed.
+    pub side: Side,
+    /// Must be given.
+    pub required: bool,
+    /// Value when not given.
+    pub default: Option<&'static str>,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+/// One connector.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectorSpec {
+    /// Canonical name.
+    pub name: &'static str,
+    /// Other names, such as Flink's `filesystem`.
+    pub aliases: &'static [&'static str],
+    /// Can be read.
+    pub source: bool,
+    /// Can be written.
+    pub sink: bool,
+    /// Its options, those of its formats included.
+    pub options: &'static [OptionSpec],
+}
+
+/// What a connector says of a source that declares no columns, or to complete one that does.
+#[derive(Clone, Debug)]
+pub struct SourceFacts {
+    /// The columns, when the connector knows or infers them.
+    pub schema: Option<SchemaRef>,
+    /// The source ends by itself.
+    pub bounded: bool,
+    /// Event time column the connector vouches for, with its greatest disorder in microseconds.
+    pub event_time: Option<(String, i64)>,
+}
+
+/// The connectors at hand. Implemented beside the connectors; the planner asks, and touches no file itself.
+pub trait ConnectorCatalog {
+    /// All connectors, by canonical name.
+    fn connectors(&self) -> &[ConnectorSpec];
+
+    /// Facts about a source with validated options. `declared` is what the statement says of its columns, if anything.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong, such as a file that does not exist.
+    fn source_facts(&self, connector: &str, options: &Options, declared: Option<&SchemaRef>) -> Result<SourceFacts, String>;
+
+    /// Options for a quoted path used as a relation: connector and options, by the path's ending.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong, such as an ending that tells no format.
+    fn path_options(&self, path: &str) -> Result<(&'static str, Options), String>;
+
+    /// Columns a sink can write, checked at planning time.
+    ///
+    /// # Errors
+    /// One sentence that says what the sink cannot carry.
+    fn check_sink(&self, connector: &str, options: &Options, schema: &SchemaRef, changelog: crate::plan::ChangelogKind) -> Result<(), String>;
+}

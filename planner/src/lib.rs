@@ -1,0 +1,10 @@
+//! # Planner
+//!
+//! SQL text to statements, to a logical plan, to a physical plan, and EXPLAIN. Pure: no clock, file, thread or timely.
+
+pub mod connector;
+pub mod duration;
+pub mod error;
+pub mod plan;
+
+pub use error::{PlanError, Span};

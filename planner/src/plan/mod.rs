@@ -1,0 +1,222 @@
+//! # The physical plan
+//!
+//! What will run, in full: a flat list of nodes in topological order, each with the facts derived about its output.
+//! Planning decides everything here; rendering only obeys, and EXPLAIN prints nothing else. The same [`NodeId`] serves
+//! EXPLAIN, logs, metrics and state.
+
+mod aggregate;
+mod props;
+mod sink;
+mod source;
+mod window;
+
+pub use aggregate::{AggregateClass, AggregateFunction, AggregatePlan, SortKey};
+pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan};
+pub use sink::SinkPlan;
+pub use source::{ErrorPolicy, EventTimePlan, MetadataColumn, SourcePlan, WatermarkStrategy};
+pub use window::{Emit, LateStrategy, TimeDomain, WindowColumn, WindowKind, WindowPlan};
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion_physical_expr::PhysicalExpr;
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        pub struct $name(pub u32);
+        impl $name {
+            /// The position in the plan's list.
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+id_type!(
+    /// A node of the plan. Printed as `n3`.
+    NodeId
+);
+id_type!(
+    /// A source of the plan: one read of one relation, however many queries use it.
+    SourceId
+);
+id_type!(
+    /// A sink of the plan.
+    SinkId
+);
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+/// An expression with the name of the column it makes. Column references are positions in the input's schema.
+#[derive(Clone, Debug)]
+pub struct NamedExpr {
+    /// Name of the output column.
+    pub name: String,
+    /// The expression, evaluated over whole batches.
+    pub expr: Arc<dyn PhysicalExpr>,
+}
+
+/// One stateless step of a fused chain.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Keep the rows for which the predicate is true.
+    Filter {
+        /// A boolean expression.
+        predicate: Arc<dyn PhysicalExpr>,
+    },
+    /// Compute new columns.
+    Project {
+        /// The output columns, in order.
+        exprs: Vec<NamedExpr>,
+    },
+    /// Append `window_start`, `window_end` and `window_time` (timestamps in microseconds), one output row for each window of
+    /// the input row. Judges nothing: lateness is decided where windows hold state.
+    AssignWindows {
+        /// The windows and the event time they are assigned by.
+        window: WindowPlan,
+    },
+    /// One output row for each element of a list column, which is replaced by its element.
+    Unnest {
+        /// The list columns to unnest together.
+        columns: Vec<usize>,
+        /// Keep a row whose lists are null or empty (elements null).
+        preserve_nulls: bool,
+    },
+}
+
+/// What a node does. Closed: a new operator is a new variant, and every `match` must answer for it.
+#[derive(Clone, Debug)]
+pub enum PhysicalOp {
+    /// Read a source: its decoded and computed columns.
+    Source {
+        /// Which source.
+        source: SourceId,
+    },
+    /// A chain of stateless steps, one timely operator.
+    Stateless {
+        /// Where rows come from.
+        input: NodeId,
+        /// The steps, first one first.
+        steps: Vec<Step>,
+        /// The schema after each step; the last is the node's own.
+        schemas: Vec<SchemaRef>,
+    },
+    /// Bag union (UNION ALL) of relations of equal schema.
+    Union {
+        /// The relations.
+        inputs: Vec<NodeId>,
+    },
+    /// Groups and their aggregates, over windows or all time. Without aggregates: DISTINCT.
+    ///
+    /// Output columns: the keys in order (expressions and window columns as they stand in `keys`), then the aggregates.
+    Aggregate {
+        /// Where rows come from.
+        input: NodeId,
+        /// The grouping columns.
+        keys: Vec<KeyPlan>,
+        /// The aggregates.
+        aggregates: Vec<AggregatePlan>,
+        /// The window, if grouped by one.
+        window: Option<WindowPlan>,
+        /// When results come out.
+        emit: Emit,
+    },
+    /// Hand the changes to a sink.
+    Sink {
+        /// Where rows come from.
+        input: NodeId,
+        /// Which sink.
+        sink: SinkId,
+    },
+}
+
+/// One grouping column.
+#[derive(Clone, Debug)]
+pub enum KeyPlan {
+    /// A value computed from the row.
+    Expr(NamedExpr),
+    /// A column of the window the row was assigned to, under the name given.
+    Window(WindowColumn, String),
+}
+
+impl PhysicalOp {
+    /// The only function that knows which fields are inputs.
+    pub fn inputs(&self) -> Vec<NodeId> {
+        match self {
+            Self::Source { .. } => vec![],
+            Self::Stateless { input, .. } | Self::Aggregate { input, .. } | Self::Sink { input, .. } => vec![*input],
+            Self::Union { inputs } => inputs.clone(),
+        }
+    }
+}
+
+/// One node: an operator, and what is known of its output.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The node's place in the plan.
+    pub id: NodeId,
+    /// What it does.
+    pub op: PhysicalOp,
+    /// What is known of its output.
+    pub props: Props,
+}
+
+/// A checked plan.
+///
+/// Invariants, checked by [`PhysicalPlan::new`]:
+/// 1. `nodes[i].id.index() == i`.
+/// 2. Every input of a node comes before it.
+/// 3. Every source and sink id is in range.
+#[derive(Clone, Debug)]
+pub struct PhysicalPlan {
+    nodes: Vec<Node>,
+    sources: Vec<SourcePlan>,
+    sinks: Vec<SinkPlan>,
+}
+
+impl PhysicalPlan {
+    /// Assembles a plan.
+    ///
+    /// # Panics
+    /// When an invariant of the type is broken: that is a fault of the planner, not of a statement.
+    pub fn new(nodes: Vec<Node>, sources: Vec<SourcePlan>, sinks: Vec<SinkPlan>) -> Self {
+        for (position, node) in nodes.iter().enumerate() {
+            assert!(node.id.index() == position, "plan invariant 1: {} stands at {position}", node.id);
+            for input in node.op.inputs() {
+                assert!(input < node.id, "plan invariant 2: {} reads {input}", node.id);
+            }
+            match &node.op {
+                PhysicalOp::Source { source } => assert!(source.index() < sources.len(), "plan invariant 3: {}", node.id),
+                PhysicalOp::Sink { sink, .. } => assert!(sink.index() < sinks.len(), "plan invariant 3: {}", node.id),
+                PhysicalOp::Stateless { .. } | PhysicalOp::Union { .. } | PhysicalOp::Aggregate { .. } => {}
+            }
+        }
+        Self { nodes, sources, sinks }
+    }
+
+    /// All nodes, inputs first.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// One node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// All sources.
+    pub fn sources(&self) -> &[SourcePlan] {
+        &self.sources
+    }
+
+    /// All sinks.
+    pub fn sinks(&self) -> &[SinkPlan] {
+        &self.sinks
+    }
+}

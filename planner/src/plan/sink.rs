@@ -1,0 +1,27 @@
+//! Where results go.
+
+use arrow::datatypes::SchemaRef;
+
+use super::ChangelogKind;
+use crate::connector::Options;
+
+/// One sink and what it will be given.
+#[derive(Clone, Debug)]
+pub struct SinkPlan {
+    /// The sink's name; `stdout` for a bare SELECT.
+    pub name: String,
+    /// Canonical name of the connector.
+    pub connector: String,
+    /// Validated options under their canonical names, with defaults filled in.
+    pub options: Options,
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The changes that will come.
+    pub changelog: ChangelogKind,
+    /// Columns that identify a row, if any are known or declared.
+    pub key: Option<Vec<usize>>,
+    /// The column of ascending event time, if there is one: rows of an epoch may be put in its order.
+    pub time_column: Option<usize>,
+    /// The input ends by itself.
+    pub bounded: bool,
+}

@@ -1,0 +1,112 @@
+//! What a source reads, and what its event times promise.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion_physical_expr::PhysicalExpr;
+
+use super::NamedExpr;
+use crate::connector::Options;
+
+/// One read of one relation.
+///
+/// Rows pass through three schemas: the connector decodes [`SourcePlan::read_schema`]; the metadata columns are appended
+/// behind it; [`SourcePlan::output`] computes the node's schema from both.
+#[derive(Clone, Debug)]
+pub struct SourcePlan {
+    /// The relation's name, or the quoted path of an ad-hoc file.
+    pub name: String,
+    /// Canonical name of the connector.
+    pub connector: String,
+    /// Validated options under their canonical names, with defaults filled in.
+    pub options: Options,
+    /// The declared physical columns: what a record holds.
+    pub declared: SchemaRef,
+    /// Positions in `declared` that are decoded; the others are skipped.
+    pub read: Vec<usize>,
+    /// The columns of `read`, in that order.
+    pub read_schema: SchemaRef,
+    /// Columns appended to the decoded ones.
+    pub metadata: Vec<MetadataColumn>,
+    /// The node's columns, over decoded and metadata columns.
+    pub output: Vec<NamedExpr>,
+    /// Event time and its watermark, if declared.
+    pub event_time: Option<EventTimePlan>,
+    /// What happens to a row that cannot be decoded or evaluated.
+    pub on_error: ErrorPolicy,
+    /// The source ends by itself.
+    pub bounded: bool,
+}
+
+/// A column that tells where and when a row was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetadataColumn {
+    /// `_partition`: position of the partition within the source (`Int32`).
+    Partition,
+    /// `_offset`: place of the row in its partition, ascending (`Int64`): byte offset in text, row number elsewhere.
+    Offset,
+    /// `_timestamp`: processing time, the time of the epoch the row was read in (`Timestamp(µs)`).
+    Timestamp,
+}
+
+impl MetadataColumn {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Partition, Self::Offset, Self::Timestamp];
+
+    /// The column's name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Partition => "_partition",
+            Self::Offset => "_offset",
+            Self::Timestamp => "_timestamp",
+        }
+    }
+
+    /// The column's type.
+    pub fn data_type(self) -> arrow::datatypes::DataType {
+        use arrow::datatypes::{DataType, TimeUnit};
+        match self {
+            Self::Partition => DataType::Int32,
+            Self::Offset => DataType::Int64,
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+        }
+    }
+}
+
+/// How a source tells event time.
+#[derive(Clone, Debug)]
+pub struct EventTimePlan {
+    /// Name of the column declared by `WATERMARK FOR`.
+    pub column: String,
+    /// The event time as `Timestamp(µs)`, over decoded and metadata columns.
+    pub expr: Arc<dyn PhysicalExpr>,
+    /// The promise.
+    pub strategy: WatermarkStrategy,
+}
+
+/// The watermark of a partition after some rows, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WatermarkStrategy {
+    /// The greatest event time so far, minus a delay. A delay of 0 is `ascending`: equal times are in time.
+    Bounded {
+        /// The delay.
+        delay_us: i64,
+    },
+}
+
+/// What happens to a bad row.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorPolicy {
+    /// The run fails.
+    Fail,
+    /// The row is counted and dropped.
+    Skip,
+    /// The row is written, with source, partition, offset, raw bytes and reason, to an ndjson file.
+    DeadLetter {
+        /// The file.
+        path: String,
+    },
+}

@@ -1,0 +1,93 @@
+//! Windows: how rows are assigned, when results come out, and what becomes of late rows.
+
+use std::sync::Arc;
+
+use datafusion_physical_expr::PhysicalExpr;
+
+use super::WatermarkPlan;
+
+/// The windows of an operator. All times are microseconds since the Unix epoch; ends are exclusive.
+#[derive(Clone, Debug)]
+pub struct WindowPlan {
+    /// The shape.
+    pub kind: WindowKind,
+    /// Shift of the window starts from the Unix epoch, `0 <= offset < slide`.
+    pub offset_us: i64,
+    /// The time rows are assigned by, `Timestamp(µs)`, over the operator's input. For [`WindowKind::Attached`], the window end.
+    pub time: Arc<dyn PhysicalExpr>,
+    /// For [`WindowKind::Attached`] when both are known: the window start.
+    pub start: Option<Arc<dyn PhysicalExpr>>,
+    /// The watermark that closes windows. `None` only where nothing waits for it (EMIT CHANGES without a watermark).
+    pub watermark: Option<WatermarkPlan>,
+    /// How long a closed window is kept for late rows.
+    pub lateness_us: i64,
+    /// What becomes of late rows.
+    pub late: LateStrategy,
+}
+
+/// The shape of windows. Sizes in microseconds, all positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowKind {
+    /// Fixed, back to back.
+    Tumble {
+        /// Length.
+        size_us: i64,
+    },
+    /// Overlapping: a window of `size_us` starts every `slide_us`. The size is a multiple of the slide.
+    Hop {
+        /// Length.
+        size_us: i64,
+        /// Distance between starts.
+        slide_us: i64,
+    },
+    /// Growing: from each multiple of `size_us`, windows of length `step_us`, `2 step_us`, …, `size_us`.
+    Cumulate {
+        /// Greatest length.
+        size_us: i64,
+        /// Growth.
+        step_us: i64,
+    },
+    /// The window is in the row already.
+    Attached,
+}
+
+/// A column of the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowColumn {
+    /// `window_start`.
+    Start,
+    /// `window_end`, exclusive.
+    End,
+    /// `window_time`: the last instant of the window, `window_end − 1 µs`.
+    Time,
+}
+
+/// Which clock a time is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeDomain {
+    /// When it happened, by a column of the row.
+    EventTime,
+    /// When it was read, by the epoch clock.
+    ProcessingTime,
+}
+
+/// When results come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Emit {
+    /// Each epoch's net change, as the epoch closes.
+    Changes,
+    /// Once, when the watermark reaches the window's end, or at the end of a bounded input.
+    Final,
+}
+
+/// What becomes of a late row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LateStrategy {
+    /// Counted and dropped.
+    Drop,
+}
