@@ -2,5 +2,6 @@
 //!
 //! Reads and writes the outside world in Arrow batches. Knows the description of a source or sink, never the plan around it.
 
+pub mod io;
 pub mod sink;
 pub mod source;

@@ -3,4 +3,5 @@
 //! Renders a physical plan to timely operators and runs it: batches, exchange, epochs, watermarks, state. Knows no SQL text,
 //! no terminal and no particular connector.
 
+pub mod report;
 pub mod state;
