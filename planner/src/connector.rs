@@ -132,5 +132,11 @@ pub trait ConnectorCatalog {
     ///
     /// # Errors
     /// One sentence that says what the sink cannot carry.
-    fn check_sink(&self, connector: &str, options: &Options, schema: &SchemaRef, changelog: crate::plan::ChangelogKind) -> Result<(), String>;
+    fn check_sink(
+        &self,
+        connector: &str,
+        options: &Options,
+        schema: &SchemaRef,
+        changelog: crate::plan::ChangelogKind,
+    ) -> Result<(), String>;
 }

@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn durations_read_and_print() {
-        for (text, us) in [("5m", 300_000_000), ("1h 30m", 5_400_000_000), ("1h30m", 5_400_000_000), ("0s", 0), ("10 seconds", 10_000_000)] {
+        for (text, us) in [("5m", 300_000_000), ("1h 30m", 5_400_000_000), ("1h30m", 5_400_000_000), ("0s", 0), ("10 seconds", 10_000_000)]
+        {
             assert_eq!(parse_us(text), Ok(us), "{text}");
         }
         assert_eq!(format_us(5_400_000_000), "1h 30m");

@@ -5,6 +5,8 @@
 pub mod connector;
 pub mod duration;
 pub mod error;
+pub mod parse;
 pub mod plan;
+pub mod statement;
 
 pub use error::{PlanError, Span};
