@@ -1,0 +1,1 @@
+//! # Test harness: a naive oracle, sources and sinks in memory, scripts.
