@@ -157,9 +157,7 @@ pub fn reason(error: &DataFusionError) -> String {
     let text = text.trim().trim_end_matches(" error").trim_end_matches('.');
     let mut letters = text.chars();
     match (letters.next(), letters.clone().next()) {
-        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
-            first.to_lowercase().chain(letters).collect()
-        }
+        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => first.to_lowercase().chain(letters).collect(),
         _ => text.to_string(),
     }
 }

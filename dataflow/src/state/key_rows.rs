@@ -12,8 +12,8 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, StringAr
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 use arrow_row::{RowConverter, SortField};
 
@@ -223,9 +223,11 @@ impl KeyCodec {
                     .into_iter()
                     .zip(types)
                     // Dictionaries come back as their values.
-                    .map(|(column, wanted)| {
-                        if column.data_type() == wanted { column } else { cast(&column, wanted).expect("values of a dictionary") }
-                    })
+                    .map(
+                        |(column, wanted)| {
+                            if column.data_type() == wanted { column } else { cast(&column, wanted).expect("values of a dictionary") }
+                        },
+                    )
                     .collect()
             }
             _ => panic!("key rows of another codec"),
@@ -413,7 +415,11 @@ mod tests {
 
     fn text(columns: &[ArrayRef], row: usize) -> Vec<String> {
         let text = |column: &ArrayRef| {
-            if column.is_null(row) { "null".to_string() } else { format!("'{}'", arrow::util::display::array_value_to_string(column, row).unwrap()) }
+            if column.is_null(row) {
+                "null".to_string()
+            } else {
+                format!("'{}'", arrow::util::display::array_value_to_string(column, row).unwrap())
+            }
         };
         columns.iter().map(text).collect()
     }
@@ -426,7 +432,14 @@ mod tests {
         check(vec![Arc::new(Date32Array::from(vec![Some(-5), Some(20_000), None]))]);
         check(vec![Arc::new(TimestampMicrosecondArray::from(vec![5, -5, 0]).with_timezone("Europe/Vienna"))]);
         check(vec![Arc::new(BooleanArray::from(vec![Some(true), None, Some(false), Some(true)]))]);
-        check(vec![Arc::new(Float64Array::from(vec![Some(1.5), None, Some(-2.0), Some(f64::INFINITY), Some(f64::NEG_INFINITY), Some(1e-300)]))]);
+        check(vec![Arc::new(Float64Array::from(vec![
+            Some(1.5),
+            None,
+            Some(-2.0),
+            Some(f64::INFINITY),
+            Some(f64::NEG_INFINITY),
+            Some(1e-300),
+        ]))]);
         check(vec![Arc::new(Float32Array::from(vec![0.1, -0.1, f32::MAX]))]);
         check(vec![Arc::new(StringArray::from(vec![Some("b"), None, Some(""), Some("abcdefghij"), Some("abcdefgh"), Some("b")]))]);
         check(vec![

@@ -335,7 +335,11 @@ struct WordSide<'a> {
 impl WordSide<'_> {
     fn put(&mut self, word: u64, hash: u64) -> u32 {
         let (id, again) = self.numbers.give(hash);
-        if again { self.stored[id as usize] = word } else { self.stored.push(word) }
+        if again {
+            self.stored[id as usize] = word
+        } else {
+            self.stored.push(word)
+        }
         id
     }
 }
@@ -370,7 +374,11 @@ impl<'a> ByteSide<'a> {
         let span = Span { start: self.data.len() as u64, len: bytes.len() as u32 };
         self.data.extend_from_slice(bytes);
         let (id, again) = self.numbers.give(hash);
-        if again { self.spans[id as usize] = span } else { self.spans.push(span) }
+        if again {
+            self.spans[id as usize] = span
+        } else {
+            self.spans.push(span)
+        }
         id
     }
 }
