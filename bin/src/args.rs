@@ -1,0 +1,267 @@
+//! The command line's grammar: commands, options and their help. No command is carried out here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Streaming SQL on timely and differential dataflow.
+#[derive(Parser, Debug)]
+#[command(name = "tidemark", version, about, max_term_width = 100, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Colours in messages [NO_COLOR is honoured under auto]
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
+    pub(crate) color: ColorChoice,
+}
+
+const AFTER_HELP: &str = "\
+`tidemark FILE.sql` is short for `tidemark run FILE.sql`.
+
+Exit codes: 0 done, 1 the run failed, 2 a statement or the command line is wrong, 130 stopped by ^C.
+TIDEMARK_LOG=debug shows what happens inside (syntax: https://docs.rs/tracing-subscriber EnvFilter).";
+
+/// When to colour.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ColorChoice {
+    /// When standard error is a terminal and NO_COLOR is not set.
+    Auto,
+    /// Always, also without a terminal.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run the statements: results to standard output, all else to standard error
+    Run(RunArgs),
+    /// Show what would run: every query and sink of the statements
+    Explain(ExplainArgs),
+    /// Plan the statements without running them, and report every mistake
+    Check(CheckArgs),
+    /// Run a built-in query over generated auctions
+    Demo(DemoArgs),
+}
+
+/// Where the statements come from, and what they are read with.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct StatementArgs {
+    /// File of SQL statements; `-` reads standard input
+    #[arg(value_name = "FILE", conflicts_with = "execute")]
+    pub(crate) file: Option<PathBuf>,
+    /// SQL statements on the command line; several -e are run as one text
+    #[arg(short = 'e', long, value_name = "SQL", allow_hyphen_values = true)]
+    pub(crate) execute: Vec<String>,
+    /// A setting, as SET does; wins over SET in the text
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) settings: Vec<(String, String)>,
+    /// A value for ${NAME} in options; wins over the environment
+    #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = key_value)]
+    pub(crate) variables: Vec<(String, String)>,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) statements: StatementArgs,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+}
+
+/// How a run goes.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct HowArgs {
+    /// Worker threads [default: SET workers, or one per core]
+    #[arg(short = 'w', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) workers: Option<u16>,
+    /// Format of what is printed: a table at the end for bounded input, else changes as they come
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<StdoutFormat>,
+    /// Stop cleanly after a while: what was read is finished, windows still open are not printed
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) limit_time: Option<Duration>,
+    /// No progress, no warnings, no summary
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Form of the summary on standard error
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = ReportForm::Text)]
+    pub(crate) report: ReportForm,
+}
+
+/// Formats of standard output.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StdoutFormat {
+    /// The rows that stand when the input ends, as a table.
+    Table,
+    /// Each change with its time and +1 or -1, as it comes.
+    Changelog,
+    /// Each change as a line of JSON.
+    Ndjson,
+    /// Each change as a line of CSV, under a header.
+    Csv,
+}
+
+impl StdoutFormat {
+    /// The name the stdout sink knows it by.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Changelog => "changelog",
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+        }
+    }
+}
+
+/// Forms of the summary.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReportForm {
+    /// Lines to read.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Arguments of `explain`.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) statements: StatementArgs,
+    /// Which plan
+    #[arg(long, value_enum, default_value_t = Level::Physical)]
+    pub(crate) level: Level,
+    /// Form of the plan
+    #[arg(long, value_enum, default_value_t = DocumentForm::Text)]
+    pub(crate) format: DocumentForm,
+}
+
+/// Levels of a plan.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// As written, names resolved.
+    Logical,
+    /// After the rewriting rules.
+    Optimized,
+    /// The operators that run.
+    Physical,
+}
+
+/// Forms of a document.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DocumentForm {
+    /// Text to read.
+    Text,
+    /// JSON for programs.
+    Json,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) statements: StatementArgs,
+    /// Form of the diagnostics; JSON goes to standard output
+    #[arg(long, value_enum, default_value_t = DocumentForm::Text)]
+    pub(crate) format: DocumentForm,
+}
+
+/// Arguments of `demo`.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct DemoArgs {
+    /// Print the SQL instead of running it
+    #[arg(long)]
+    pub(crate) sql: bool,
+    /// How many events to generate
+    #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) events: u64,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+}
+
+/// Reads `key=value`.
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("write it as name=value".to_owned()),
+    }
+}
+
+/// Reads a duration such as `10s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let us = tidemark_planner::duration::parse_us(text)?;
+    u64::try_from(us).map(Duration::from_micros).map_err(|_| format!("\"{text}\" is negative"))
+}
+
+/// The arguments with `run` put in where a file or an option of `run` stands in the command's place.
+pub(crate) fn with_default_command(mut args: Vec<String>) -> Vec<String> {
+    // Global options may come before the command.
+    let mut at = 1;
+    while let Some(arg) = args.get(at) {
+        match arg.as_str() {
+            "--color" => at += 2,
+            other if other.starts_with("--color=") => at += 1,
+            _ => break,
+        }
+    }
+    let Some(first) = args.get(at) else { return args };
+    let is_file = first.ends_with(".sql") || (first.contains('/') && !first.starts_with('-'));
+    let is_text = first == "-" || (first.starts_with("-e") && !first.starts_with("--")) || first == "--execute";
+    if is_file || is_text {
+        args.insert(at, "run".to_owned());
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(with_default_command(line.split(' ').map(str::to_owned).collect()))
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_in_the_commands_place_is_run() {
+        for line in ["tidemark a.sql", "tidemark dir/a", "tidemark -", "tidemark -e x", "tidemark --color never a.sql -w 2", "tidemark -eSELECT"] {
+            let cli = parse(line);
+            assert!(matches!(cli.map(|cli| cli.command), Ok(Command::Run(_))), "{line}");
+        }
+        assert!(parse("tidemark run a.sql -e x").is_err(), "a file and a text at once");
+    }
+
+    #[test]
+    fn a_wrong_command_gets_the_nearest_name() {
+        let error = parse("tidemark explian a.sql").map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("'explain'"), "{error}");
+    }
+
+    #[test]
+    fn values_are_checked() {
+        for line in [
+            "tidemark run a.sql -w 0",
+            "tidemark run a.sql --set workers",
+            "tidemark run a.sql --set =1",
+            "tidemark run a.sql --limit-time 10",
+            "tidemark run a.sql --format yaml",
+            "tidemark demo --events 0",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        let cli = parse("tidemark run a.sql --limit-time 1m -D A=b=c --set x=").unwrap();
+        let Command::Run(run) = cli.command else { panic!("run") };
+        assert_eq!(run.how.limit_time, Some(Duration::from_secs(60)));
+        assert_eq!(run.statements.variables, [("A".to_owned(), "b=c".to_owned())]);
+        assert_eq!(run.statements.settings, [("x".to_owned(), String::new())]);
+    }
+}

@@ -1,0 +1,285 @@
+//! # Running
+//!
+//! Runs a planned program on its workers, watches it from outside, and says what it did. Results go to standard output, all else
+//! to standard error. The first ^C drains and reports, the second ends the process at once.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tidemark_connectors::Connectors;
+use tidemark_connectors::io::{DeadLetters, Io};
+use tidemark_connectors::sink::{Placement, Sink};
+use tidemark_connectors::source::{ConnectorError, Source};
+use tidemark_dataflow::control::{Control, RunError};
+use tidemark_dataflow::report::RunReport;
+use tidemark_dataflow::run::RunConfig;
+use tidemark_planner::Program;
+use tidemark_planner::plan::{PhysicalPlan, SinkPlan, SourcePlan};
+
+use crate::args::{HowArgs, ReportForm, RunArgs};
+use crate::exit::{self, Exit};
+use crate::outputs;
+use crate::progress::{Progress, Screen, ScreenSink};
+use crate::session::Session;
+use crate::summary::{Outcome, Summary};
+
+/// How often the run is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// `tidemark run`.
+pub(crate) fn command(args: &RunArgs, color: bool) -> Exit {
+    match Session::open(&args.statements, args.how.format, color) {
+        Ok(session) => session_run(&session, &args.how),
+        Err(message) => {
+            exit::complain(&message, color);
+            Exit::Wrong
+        }
+    }
+}
+
+/// Plans a session's statements and runs them.
+pub(crate) fn session_run(session: &Session, how: &HowArgs) -> Exit {
+    let program = match session.plan() {
+        Ok(program) => program,
+        Err(errors) => {
+            session.complain(&errors);
+            return Exit::Wrong;
+        }
+    };
+    if !how.quiet {
+        session.warn(&program.warnings);
+    }
+    let printed = exit::print(&outputs::text(&program.outputs, how.format), session.color);
+    if printed != Exit::Done {
+        return printed;
+    }
+    let workers = workers(how, &program);
+    match program.plan {
+        Some(plan) => run(Arc::new(plan), session, how, workers),
+        None => Exit::Done,
+    }
+}
+
+/// What the command line says, else what the statements say, else one per core.
+fn workers(how: &HowArgs, program: &Program) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    how.workers.map(usize::from).or_else(|| program.settings.workers()).unwrap_or_else(cores)
+}
+
+fn run(plan: Arc<PhysicalPlan>, session: &Session, how: &HowArgs, workers: usize) -> Exit {
+    let control = Control::new();
+    interrupts().stop_on_interrupt(&control, how.quiet);
+    let on_terminal = std::io::stderr().is_terminal() && !how.quiet;
+    let screen = Arc::new(Screen::new());
+    let io = World { connectors: session.connectors.clone(), shared: (on_terminal && std::io::stdout().is_terminal()).then(|| Arc::clone(&screen)) };
+
+    let (done, ended) = channel();
+    let engine = {
+        let (plan, control) = (Arc::clone(&plan), Arc::clone(&control));
+        std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            let outcome = tidemark_dataflow::run::run(plan, &io, &RunConfig { workers, ..RunConfig::default() }, &control);
+            // Nobody listens only when the process is ending anyway.
+            let _ = done.send(());
+            outcome
+        })
+    };
+    let engine = match engine {
+        Ok(engine) => engine,
+        Err(error) => {
+            exit::complain(&format!("cannot start a thread: {error}"), session.color);
+            return Exit::Failed;
+        }
+    };
+
+    let started = Instant::now();
+    let mut progress = Progress::new(plan.sources().iter().any(|source| !source.bounded));
+    loop {
+        let wait = how.limit_time.map_or(LOOK, |limit| limit.saturating_sub(started.elapsed()).clamp(Duration::from_millis(1), LOOK));
+        match ended.recv_timeout(wait) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if how.limit_time.is_some_and(|limit| started.elapsed() >= limit) {
+            control.stop();
+        }
+        if on_terminal {
+            progress.update(&screen, &control.report(), Instant::now(), now_us());
+        }
+    }
+    screen.clear();
+    let outcome = engine.join().unwrap_or_else(|panic| Err(RunError::Worker(panic_text(panic.as_ref()))));
+    let interrupted = interrupts().count.load(Ordering::SeqCst) > 0;
+    conclude(outcome, &control, &plan, how, workers, interrupted, session.color)
+}
+
+/// Says how the run went and finds the exit.
+fn conclude(
+    outcome: Result<RunReport, RunError>,
+    control: &Control,
+    plan: &PhysicalPlan,
+    how: &HowArgs,
+    workers: usize,
+    interrupted: bool,
+    color: bool,
+) -> Exit {
+    let (report, error) = match outcome {
+        Ok(report) => (report, None),
+        Err(error) => (control.report(), Some(error)),
+    };
+    if error.as_ref().is_some_and(|error| reader_has_gone(error, plan)) {
+        return Exit::PipeClosed;
+    }
+    let kind = match &error {
+        Some(_) => Outcome::Failed,
+        None if report.stopped => Outcome::Stopped,
+        None => Outcome::Finished,
+    };
+    let error = error.as_ref().map(sentence);
+    if let Some(error) = &error {
+        exit::complain(error, color);
+    }
+    if !how.quiet {
+        let summary = Summary::new(kind, error, workers, &report);
+        match how.report {
+            ReportForm::Text => exit::tell(&summary.text()),
+            ReportForm::Json => match summary.json() {
+                Ok(json) => exit::tell(&format!("{json}\n")),
+                Err(error) => exit::complain(&format!("cannot write the summary: {error}"), color),
+            },
+        }
+    }
+    match kind {
+        Outcome::Failed => Exit::Failed,
+        Outcome::Stopped if interrupted => Exit::Interrupted,
+        Outcome::Stopped | Outcome::Finished => Exit::Done,
+    }
+}
+
+/// The error as a sentence, with the record that was at fault.
+fn sentence(error: &RunError) -> String {
+    match error {
+        RunError::BadRow { raw, .. } if !raw.is_empty() => {
+            const SHOWN: usize = 200;
+            let text = String::from_utf8_lossy(&raw[..raw.len().min(SHOWN)]);
+            let more = if raw.len() > SHOWN { "…" } else { "" };
+            format!(
+                "{error}\n  the record: {}{more}\n  ON ERROR SKIP or ON ERROR DEAD_LETTER '<path>' in CREATE SOURCE lets a run go on without such rows",
+                text.escape_debug()
+            )
+        }
+        RunError::BadRow { .. } | RunError::Connector { .. } | RunError::Evaluation { .. } | RunError::Worker(_) => error.to_string(),
+    }
+}
+
+/// Standard output was all there was to write to, and its reader has gone, as `head` does. There is nobody to tell and nothing
+/// to regret.
+fn reader_has_gone(error: &RunError, plan: &PhysicalPlan) -> bool {
+    let all_to_stdout = plan.sinks().iter().all(|sink| sink.connector == "stdout");
+    let broken_pipe = std::io::Error::from(std::io::ErrorKind::BrokenPipe).to_string();
+    matches!(error, RunError::Connector { reason, .. } if all_to_stdout && reason.to_lowercase().contains(&broken_pipe))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the engine broke: {}", text.unwrap_or("no reason was given"))
+}
+
+/// The wall clock in microseconds since the Unix epoch.
+fn now_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// What ^C does, for the life of the process.
+struct Interrupts {
+    count: AtomicUsize,
+    quiet: AtomicBool,
+    control: OnceLock<Arc<Control>>,
+}
+
+fn interrupts() -> &'static Interrupts {
+    static INTERRUPTS: Interrupts = Interrupts { count: AtomicUsize::new(0), quiet: AtomicBool::new(false), control: OnceLock::new() };
+    &INTERRUPTS
+}
+
+impl Interrupts {
+    /// From now on ^C stops a run; until now it ends the process.
+    fn stop_on_interrupt(&'static self, control: &Arc<Control>, quiet: bool) {
+        self.quiet.store(quiet, Ordering::SeqCst);
+        if self.control.set(Arc::clone(control)).is_err() {
+            return;
+        }
+        let handler = move || {
+            if self.count.fetch_add(1, Ordering::SeqCst) > 0 {
+                std::process::exit(i32::from(Exit::Interrupted.code()));
+            }
+            if !self.quiet.load(Ordering::SeqCst) && std::io::stderr().is_terminal() {
+                exit::tell("\nstopping: finishing what has been read; ^C again ends at once\n");
+            }
+            if let Some(control) = self.control.get() {
+                control.stop();
+            }
+        };
+        if let Err(error) = ctrlc::set_handler(handler) {
+            tracing::warn!(%error, "^C will end the process without a report");
+        }
+    }
+}
+
+/// The connectors, with standard output sharing its terminal with the progress line.
+struct World {
+    connectors: Connectors,
+    shared: Option<Arc<Screen>>,
+}
+
+impl Io for World {
+    fn open_source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, ConnectorError> {
+        self.connectors.open_source(plan)
+    }
+
+    fn placement(&self, plan: &SinkPlan) -> Placement {
+        self.connectors.placement(plan)
+    }
+
+    fn open_sink(&self, plan: &SinkPlan, worker: usize) -> Result<Box<dyn Sink>, ConnectorError> {
+        let inner = self.connectors.open_sink(plan, worker)?;
+        Ok(match &self.shared {
+            Some(screen) if plan.connector == "stdout" => Box::new(ScreenSink { inner, screen: Arc::clone(screen) }),
+            _ => inner,
+        })
+    }
+
+    fn open_dead_letters(&self, path: &str) -> Result<Box<dyn DeadLetters>, ConnectorError> {
+        self.connectors.open_dead_letters(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gone_reader_is_told_from_other_failures() {
+        let plan = PhysicalPlan::new(Vec::new(), Vec::new(), Vec::new());
+        let error = |reason: &str| RunError::Connector { what: "stdout".into(), reason: reason.into() };
+        let from_system = std::io::Error::from_raw_os_error(32).to_string();
+        assert!(reader_has_gone(&error(&from_system), &plan), "{from_system}");
+        assert!(!reader_has_gone(&error("no space left on device"), &plan));
+        assert!(!reader_has_gone(&RunError::Worker("broken pipe".into()), &plan));
+    }
+
+    #[test]
+    fn a_bad_row_is_shown() {
+        let error = RunError::BadRow {
+            source_name: "trades".into(),
+            partition: "a.ndjson".into(),
+            offset: 7,
+            reason: "no number".into(),
+            raw: b"{\"a\":\tx}".to_vec(),
+        };
+        let text = sentence(&error);
+        assert!(text.contains("the record: {\\\"a\\\":\\tx}") && text.contains("ON ERROR SKIP"), "{text}");
+    }
+}

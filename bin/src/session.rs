@@ -1,0 +1,134 @@
+//! # Session
+//!
+//! Reads the statements, gathers what they are planned with, and plans them.
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+use tidemark_connectors::Connectors;
+use tidemark_planner::{PlanContext, PlanError, Program, plan_text};
+
+use crate::args::{StatementArgs, StdoutFormat};
+use crate::diagnose::{self, Grade, Text};
+use crate::exit;
+
+/// Statements, ready to be planned.
+pub(crate) struct Session {
+    /// The statements.
+    pub(crate) text: Text,
+    /// The connectors at hand.
+    pub(crate) connectors: Connectors,
+    /// Messages in colour.
+    pub(crate) color: bool,
+    settings: Vec<(String, String)>,
+    variables: std::collections::BTreeMap<String, String>,
+    format: Option<StdoutFormat>,
+}
+
+impl Session {
+    /// Reads the statements.
+    ///
+    /// # Errors
+    /// One sentence when there are none, or they cannot be read.
+    pub(crate) fn open(args: &StatementArgs, format: Option<StdoutFormat>, color: bool) -> Result<Self, String> {
+        let text = read(args)?;
+        let mut session = Self::of(text, format, color);
+        session.settings.clone_from(&args.settings);
+        session.variables.extend(args.variables.iter().cloned());
+        Ok(session)
+    }
+
+    /// A session of a given text.
+    pub(crate) fn of(text: Text, format: Option<StdoutFormat>, color: bool) -> Self {
+        // A variable that is not Unicode cannot be meant by `${NAME}`.
+        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+        Self { text, connectors: Connectors::new(), color, settings: Vec::new(), variables, format }
+    }
+
+    /// Plans the statements.
+    ///
+    /// # Errors
+    /// All mistakes that were found.
+    pub(crate) fn plan(&self) -> Result<Program, Vec<PlanError>> {
+        let context = PlanContext {
+            connectors: &self.connectors,
+            variables: &self.variables,
+            settings: &self.settings,
+            stdout_format: self.format.map(StdoutFormat::name),
+        };
+        let program = plan_text(&self.text.sql, &context)?;
+        let stdin_source = program.plan.iter().flat_map(|plan| plan.sources()).find(|source| source.connector == "stdin");
+        if let Some(source) = stdin_source.filter(|_| self.text.from_stdin) {
+            let message = format!("source \"{}\" reads standard input, which the statements were read from", source.name);
+            let help = "Give the statements as a file, or as text with -e.";
+            return Err(vec![PlanError::new("cli::stdin_taken", message, None).help(help)]);
+        }
+        Ok(program)
+    }
+
+    /// Draws mistakes on standard error.
+    pub(crate) fn complain(&self, errors: &[PlanError]) {
+        exit::tell(&diagnose::draw(&self.text, errors, Grade::Error, self.color));
+    }
+
+    /// Draws warnings on standard error.
+    pub(crate) fn warn(&self, warnings: &[PlanError]) {
+        exit::tell(&diagnose::draw(&self.text, warnings, Grade::Warning, self.color));
+    }
+}
+
+/// The statements, from wherever the arguments say.
+fn read(args: &StatementArgs) -> Result<Text, String> {
+    if !args.execute.is_empty() {
+        return Ok(Text::inline(join(&args.execute)));
+    }
+    match args.file.as_deref() {
+        Some(path) if path != Path::new("-") => match std::fs::read(path) {
+            Ok(bytes) => Ok(Text::file(path, unicode(bytes, &path.display().to_string())?)),
+            Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+        },
+        Some(_) => read_stdin(),
+        None if std::io::stdin().is_terminal() => Err("no statements were given; name a file, or pass them with -e \"SELECT ...\"".to_owned()),
+        None => read_stdin(),
+    }
+}
+
+fn read_stdin() -> Result<Text, String> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| format!("cannot read standard input: {error}"))?;
+    Ok(Text::stdin(unicode(bytes, "standard input")?))
+}
+
+fn unicode(bytes: Vec<u8>, name: &str) -> Result<String, String> {
+    let text = String::from_utf8(bytes).map_err(|error| format!("{name} is not UTF-8 text: byte {} is wrong", error.utf8_error().valid_up_to()))?;
+    // Editors on some systems put a mark at the start that is no part of the statements.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// Several texts as one, each ended as a statement.
+fn join(texts: &[String]) -> String {
+    let mut joined = String::new();
+    for text in texts {
+        if !joined.is_empty() {
+            joined.push_str(if joined.trim_end().ends_with(';') { "\n" } else { ";\n" });
+        }
+        joined.push_str(text);
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_texts_become_one() {
+        assert_eq!(join(&["SELECT 1".into(), "SELECT 2; ".into(), "SELECT 3".into()]), "SELECT 1;\nSELECT 2; \nSELECT 3");
+    }
+
+    #[test]
+    fn text_must_be_unicode() {
+        assert_eq!(unicode(vec![0xef, 0xbb, 0xbf, b'S'], "x"), Ok("S".to_owned()));
+        assert_eq!(unicode(vec![b'S', 0xff], "a.sql"), Err("a.sql is not UTF-8 text: byte 1 is wrong".to_owned()));
+    }
+}
