@@ -28,7 +28,17 @@ const FORBIDDEN: [(&str, &[&str]); 4] = [
     ),
     (
         "connectors",
-        &["tidemark-dataflow", "tidemark-cli", "timely*", "differential*", "clap*", "indicatif", "comfy-table", "ctrlc", "tracing-subscriber"],
+        &[
+            "tidemark-dataflow",
+            "tidemark-cli",
+            "timely*",
+            "differential*",
+            "clap*",
+            "indicatif",
+            "comfy-table",
+            "ctrlc",
+            "tracing-subscriber",
+        ],
     ),
     (
         "dataflow",
@@ -64,12 +74,14 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
     for line in manifest.lines().map(str::trim) {
         if let Some(section) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             let section = section.trim();
-            let plain = section.starts_with("target.").then(|| section.rsplit_once('.').map_or(section, |(_, last)| last)).unwrap_or(section);
+            let plain =
+                section.starts_with("target.").then(|| section.rsplit_once('.').map_or(section, |(_, last)| last)).unwrap_or(section);
             inside = plain == "dependencies" || plain == "build-dependencies";
             if let Some(name) = section.split_once("dependencies.").filter(|(before, _)| !before.ends_with("dev-")).map(|(_, name)| name) {
                 names.insert(name.to_owned());
             }
-        } else if inside && !line.starts_with('#')
+        } else if inside
+            && !line.starts_with('#')
             && let Some((name, _)) = line.split_once('=')
         {
             names.insert(name.trim().trim_end_matches(".workspace").trim_matches('"').to_owned());
@@ -88,7 +100,9 @@ fn offences(folder: &str, dependencies: &BTreeSet<String>) -> Vec<String> {
         .iter()
         .filter(|(name, _)| *name == folder)
         .flat_map(|(_, patterns)| patterns.iter())
-        .flat_map(|pattern| dependencies.iter().filter(|name| matches(name, pattern)).map(move |name| format!("{folder} depends on {name}")))
+        .flat_map(|pattern| {
+            dependencies.iter().filter(|name| matches(name, pattern)).map(move |name| format!("{folder} depends on {name}"))
+        })
         .collect()
 }
 

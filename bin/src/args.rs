@@ -233,7 +233,9 @@ mod tests {
 
     #[test]
     fn a_file_in_the_commands_place_is_run() {
-        for line in ["tidemark a.sql", "tidemark dir/a", "tidemark -", "tidemark -e x", "tidemark --color never a.sql -w 2", "tidemark -eSELECT"] {
+        for line in
+            ["tidemark a.sql", "tidemark dir/a", "tidemark -", "tidemark -e x", "tidemark --color never a.sql -w 2", "tidemark -eSELECT"]
+        {
             let cli = parse(line);
             assert!(matches!(cli.map(|cli| cli.command), Ok(Command::Run(_))), "{line}");
         }

@@ -84,7 +84,10 @@ mod tests {
         assert_eq!([12, 999, 1000, 45_120_000, 999_999].map(bytes), ["12 B", "999 B", "1.00 kB", "45.1 MB", "1.00 MB"]);
         assert_eq!(rate(2_310_000, Duration::from_secs(1), "rows"), "2.31 M rows/s");
         assert_eq!(rate(5, Duration::ZERO, "rows"), "0 rows/s");
-        assert_eq!([850, 1240, 125_000, 3_725_000].map(|ms| elapsed(Duration::from_millis(ms))), ["850 ms", "1.24 s", "2 m 05 s", "1 h 02 m"]);
+        assert_eq!(
+            [850, 1240, 125_000, 3_725_000].map(|ms| elapsed(Duration::from_millis(ms))),
+            ["850 ms", "1.24 s", "2 m 05 s", "1 h 02 m"]
+        );
         assert_eq!(time(1_704_101_700_000_000), "2024-01-01 09:35:00");
         assert_eq!(time(1_704_101_700_250_000), "2024-01-01 09:35:00.250");
         assert_eq!([time(i64::MAX), time(i64::MIN)], ["the end of time", "the beginning of time"]);

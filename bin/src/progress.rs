@@ -142,7 +142,8 @@ impl Progress {
             let lag = now_us.saturating_sub(watermark);
             // A replay of old data follows its own clock: its distance from now says nothing.
             let sensible = self.live && (0..86_400_000_000).contains(&lag);
-            let lag = if sensible { format!(" (lag {})", figures::elapsed(Duration::from_micros(lag.unsigned_abs()))) } else { String::new() };
+            let lag =
+                if sensible { format!(" (lag {})", figures::elapsed(Duration::from_micros(lag.unsigned_abs()))) } else { String::new() };
             facts.push(format!("watermark {}{lag}", figures::time(watermark)));
         }
         let late: u64 = report.operators.iter().map(|operator| operator.late).sum();
