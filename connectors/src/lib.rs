@@ -2,7 +2,22 @@
 //!
 //! Reads and writes the outside world in Arrow batches. Knows the description of a source or sink, never the plan around it.
 
+mod blackhole;
+mod changes;
+mod datagen;
+mod dead_letters;
+mod file;
 pub mod format;
 pub mod io;
+pub mod nexmark;
+mod options;
+mod pace;
+mod record;
+mod registry;
 pub mod sink;
 pub mod source;
+mod stdin;
+mod stdout;
+mod time_text;
+
+pub use registry::{Connectors, StdoutStyle};

@@ -1,0 +1,1 @@
+//! Writes the events as files, for benchmarks.
