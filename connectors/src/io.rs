@@ -43,3 +43,19 @@ pub trait DeadLetters: Send {
     /// As [`DeadLetters::write`].
     fn flush(&mut self) -> Result<(), ConnectorError>;
 }
+
+/// The reason of an error that says our output's reader has gone.
+pub(crate) const BROKEN_PIPE: &str = "broken pipe";
+
+/// Plain words for what the operating system refused.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::BrokenPipe => BROKEN_PIPE.into(),
+        ErrorKind::NotFound => "no such file or directory".into(),
+        ErrorKind::PermissionDenied => "permission denied".into(),
+        ErrorKind::IsADirectory => "is a directory".into(),
+        ErrorKind::StorageFull => "no space left on the device".into(),
+        _ => error.to_string(),
+    }
+}

@@ -6,6 +6,7 @@ mod blackhole;
 mod changes;
 mod datagen;
 mod dead_letters;
+mod encoder;
 mod file;
 pub mod format;
 pub mod io;

@@ -161,4 +161,14 @@ impl ConnectorError {
     pub fn new(what: impl Into<String>, reason: impl std::fmt::Display) -> Self {
         Self { what: what.into(), reason: reason.to_string() }
     }
+
+    /// A failure of the operating system, in plain words.
+    pub fn io(what: impl Into<String>, error: &std::io::Error) -> Self {
+        Self::new(what, crate::io::reason(error))
+    }
+
+    /// Whoever read our output has gone, as `head` does: no fault, and nothing more to say.
+    pub fn is_broken_pipe(&self) -> bool {
+        self.reason == crate::io::BROKEN_PIPE
+    }
 }

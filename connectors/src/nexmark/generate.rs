@@ -152,7 +152,7 @@ fn extra_length(rng: &mut SmallRng, size: usize, average: usize) -> usize {
 
 fn channel_and_url(number: u32) -> (String, String) {
     let mut rng = SmallRng::seed_from_u64(u64::from(number));
-    let mut part = |rng: &mut SmallRng| -> String {
+    let part = |rng: &mut SmallRng| -> String {
         let length = rng.gen_range(3..5_usize);
         (0..length).map(|_| if rng.gen_range(0..13) == 0 { '_' } else { char::from(rng.gen_range(b'a'..=b'z')) }).collect()
     };

@@ -1,0 +1,127 @@
+//! All connectors: what the planner asks of them, and what the engine opens.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::datatypes::SchemaRef;
+use tidemark_planner::connector::{ConnectorCatalog, ConnectorSpec, Options, SourceFacts};
+use tidemark_planner::plan::{ChangelogKind, SinkPlan, SourcePlan};
+
+use crate::blackhole::{self, Blackhole};
+use crate::dead_letters::DeadLetterFile;
+use crate::io::{DeadLetters, Io};
+use crate::sink::{Placement, Sink};
+use crate::source::{ConnectorError, Source};
+use crate::stdout::{self, Stdout};
+use crate::{datagen, file, nexmark, stdin};
+
+const SPECS: [ConnectorSpec; 6] = [file::SPEC, stdin::SPEC, datagen::SPEC, nexmark::SPEC, stdout::SPEC, blackhole::SPEC];
+
+/// How results look on standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StdoutStyle {
+    /// Insertions and retractions are coloured.
+    pub color: bool,
+    /// Someone is looking: tables are cut to the width.
+    pub terminal: bool,
+    /// Columns of the terminal.
+    pub width: Option<usize>,
+}
+
+/// The connectors, and the process's standard streams as the caller gave them.
+pub struct Connectors {
+    stdout: Stdout,
+    style: StdoutStyle,
+    stdin: stdin::Factory,
+    stdin_taken: AtomicBool,
+}
+
+impl Connectors {
+    /// Connectors that print to the given place and read standard input from the given one, which is called at most once.
+    pub fn new(
+        stdout: Box<dyn Write + Send>,
+        style: StdoutStyle,
+        stdin: impl Fn() -> Box<dyn std::io::Read + Send> + Send + Sync + 'static,
+    ) -> Self {
+        Self { stdout: Stdout::new(stdout), style, stdin: Box::new(stdin), stdin_taken: AtomicBool::new(false) }
+    }
+
+    /// Connectors on the process's own standard streams.
+    pub fn of_process(style: StdoutStyle) -> Self {
+        Self::new(Box::new(std::io::stdout()), style, || Box::new(std::io::stdin()))
+    }
+}
+
+fn unknown(connector: &str) -> String {
+    let names: Vec<&str> = SPECS.iter().map(|spec| spec.name).collect();
+    format!("there is no connector \"{connector}\"; known are {}", names.join(", "))
+}
+
+fn not_a(connector: &str, side: &str) -> String {
+    format!("connector \"{connector}\" is no {side}")
+}
+
+impl ConnectorCatalog for Connectors {
+    fn connectors(&self) -> &[ConnectorSpec] {
+        &SPECS
+    }
+
+    fn source_facts(&self, connector: &str, options: &Options, declared: Option<&SchemaRef>) -> Result<SourceFacts, String> {
+        match connector {
+            "file" => file::facts(options, declared),
+            "stdin" => stdin::facts(options, declared),
+            "datagen" => datagen::facts(options, declared),
+            "nexmark" => nexmark::facts(options, declared),
+            "stdout" | "blackhole" => Err(not_a(connector, "source")),
+            other => Err(unknown(other)),
+        }
+    }
+
+    fn path_options(&self, path: &str) -> Result<(&'static str, Options), String> {
+        file::path_options(path).map(|options| (file::SPEC.name, options))
+    }
+
+    fn check_sink(&self, connector: &str, options: &Options, schema: &SchemaRef, changelog: ChangelogKind) -> Result<(), String> {
+        match connector {
+            "file" => file::check_sink(options, schema, changelog),
+            "stdout" => stdout::check_sink(options, schema, changelog),
+            "blackhole" => Ok(()),
+            "stdin" | "datagen" | "nexmark" => Err(not_a(connector, "sink")),
+            other => Err(unknown(other)),
+        }
+    }
+}
+
+impl Io for Connectors {
+    fn open_source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, ConnectorError> {
+        match plan.connector.as_str() {
+            "file" => file::open_source(plan),
+            "stdin" => {
+                if self.stdin_taken.swap(true, Ordering::Relaxed) {
+                    return Err(ConnectorError::new(&plan.name, "stdin can be read only once, and another source reads it"));
+                }
+                stdin::open(plan, (self.stdin)())
+            }
+            "datagen" => datagen::open(plan),
+            "nexmark" => nexmark::open(plan),
+            other => Err(ConnectorError::new(&plan.name, unknown(other))),
+        }
+    }
+
+    fn placement(&self, plan: &SinkPlan) -> Placement {
+        if plan.connector == blackhole::SPEC.name { Placement::EachWorker } else { Placement::OneWorker }
+    }
+
+    fn open_sink(&self, plan: &SinkPlan, _worker: usize) -> Result<Box<dyn Sink>, ConnectorError> {
+        match plan.connector.as_str() {
+            "file" => file::open_sink(plan),
+            "stdout" => stdout::open(plan, &self.stdout, self.style),
+            "blackhole" => Ok(Box::new(Blackhole::default())),
+            other => Err(ConnectorError::new(&plan.name, unknown(other))),
+        }
+    }
+
+    fn open_dead_letters(&self, path: &str) -> Result<Box<dyn DeadLetters>, ConnectorError> {
+        Ok(Box::new(DeadLetterFile::open(path)?))
+    }
+}

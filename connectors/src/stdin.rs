@@ -1,0 +1,126 @@
+//! Standard input: newline-delimited JSON or CSV from a pipe, read on a thread of its own.
+
+use std::io::Read as _;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::Mutex;
+
+use arrow::datatypes::SchemaRef;
+use tidemark_planner::connector::{ConnectorSpec, OptionKind, OptionSpec, Options, SourceFacts};
+use tidemark_planner::plan::SourcePlan;
+
+use crate::file::{Format, count, join, text_format};
+use crate::options::{default, source as source_option};
+use crate::record::{Cutter, TextFormat};
+use crate::source::{Chunk, ConnectorError, Decoder, PartitionInfo, PartitionReader, Read, Source};
+
+/// Bytes read at once at most. A pipe gives what is there, so little waits for much.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Chunks that may wait for the pipeline; then the pipe's writer waits.
+const CHUNKS_WAITING: usize = 8;
+
+const OWN_OPTIONS: &[OptionSpec] = &[default(source_option("format", OptionKind::OneOf(&["ndjson", "csv"]), "How rows are encoded."), "ndjson")];
+
+const OPTIONS: [OptionSpec; count(OWN_OPTIONS)] = join(OWN_OPTIONS);
+
+/// The connector.
+pub(crate) const SPEC: ConnectorSpec = ConnectorSpec { name: "stdin", aliases: &[], source: true, sink: false, options: &OPTIONS };
+
+/// Where standard input comes from.
+pub(crate) type Factory = Box<dyn Fn() -> Box<dyn std::io::Read + Send> + Send + Sync>;
+
+fn format(options: &Options) -> Result<TextFormat, String> {
+    text_format(if options.get("format") == Some("csv") { Format::Csv } else { Format::Ndjson }, options)
+}
+
+pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<SourceFacts, String> {
+    format(options)?;
+    let Some(declared) = declared else {
+        return Err("the columns of stdin cannot be inferred, since it can be read only once; declare them with CREATE SOURCE".into());
+    };
+    Ok(SourceFacts { schema: Some(declared.clone()), bounded: true, event_time: None })
+}
+
+/// Opens the source.
+pub(crate) fn open(plan: &SourcePlan, input: Box<dyn std::io::Read + Send>) -> Result<Box<dyn Source>, ConnectorError> {
+    let format = format(&plan.options).map_err(|reason| ConnectorError::new(&plan.name, reason))?;
+    format.decoder(&plan.name, &plan.read_schema)?;
+    Ok(Box::new(StdinSource {
+        format,
+        declared: plan.declared.clone(),
+        read: plan.read_schema.clone(),
+        partitions: [PartitionInfo { name: "stdin".into(), bytes: None }],
+        input: Mutex::new(Some(input)),
+    }))
+}
+
+struct StdinSource {
+    format: TextFormat,
+    declared: SchemaRef,
+    read: SchemaRef,
+    partitions: [PartitionInfo; 1],
+    input: Mutex<Option<Box<dyn std::io::Read + Send>>>,
+}
+
+impl Source for StdinSource {
+    fn partitions(&self) -> &[PartitionInfo] {
+        &self.partitions
+    }
+
+    fn open(&self, _partition: usize) -> Result<Box<dyn PartitionReader>, ConnectorError> {
+        let input = self.input.lock().map_or(None, |mut input| input.take());
+        let Some(mut input) = input else {
+            return Err(ConnectorError::new("stdin", "can be read only once"));
+        };
+        let mut cutter = Cutter::new("stdin", &self.format, &self.declared, &self.read);
+        let (sender, chunks) = sync_channel(CHUNKS_WAITING);
+        let work = move || {
+            let mut space = vec![0; CHUNK_BYTES];
+            loop {
+                let next = cutter.next(|buffer| {
+                    let read = loop {
+                        match input.read(&mut space) {
+                            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                            other => break other?,
+                        }
+                    };
+                    buffer.extend_from_slice(&space[..read]);
+                    Ok(read == 0)
+                });
+                // A receiver that is gone wants no more: the run is over.
+                let goes_on = match next {
+                    Ok((Some(chunk), _, ended)) => sender.send(Ok(chunk)).is_ok() && !ended,
+                    Ok((None, _, ended)) => !ended,
+                    Err(error) => {
+                        let _ = sender.send(Err(error));
+                        false
+                    }
+                };
+                if !goes_on {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("stdin".into()).spawn(work).map_err(|error| ConnectorError::io("stdin", &error))?;
+        Ok(Box::new(StdinReader(chunks)))
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        match self.format.decoder("stdin", &self.read) {
+            Ok(decoder) => Box::new(decoder),
+            Err(error) => unreachable!("a decoder was made of the same options when the source was opened: {error}"),
+        }
+    }
+}
+
+/// Takes chunks from the thread that waits for the pipe.
+struct StdinReader(Receiver<Result<Chunk, ConnectorError>>);
+
+impl PartitionReader for StdinReader {
+    fn next(&mut self) -> Result<Read, ConnectorError> {
+        match self.0.try_recv() {
+            Ok(chunk) => chunk.map(Read::Chunk),
+            Err(TryRecvError::Empty) => Ok(Read::Pending),
+            Err(TryRecvError::Disconnected) => Ok(Read::End),
+        }
+    }
+}
