@@ -7,7 +7,8 @@ use crate::sink::{Sink, SinkReport};
 use crate::source::ConnectorError;
 
 /// The connector.
-pub(crate) const SPEC: ConnectorSpec = ConnectorSpec { name: "blackhole", aliases: &["null", "discard"], source: false, sink: true, options: &[] };
+pub(crate) const SPEC: ConnectorSpec =
+    ConnectorSpec { name: "blackhole", aliases: &["null", "discard"], source: false, sink: true, options: &[] };
 
 /// The sink.
 #[derive(Default)]

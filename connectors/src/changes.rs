@@ -25,7 +25,12 @@ pub(crate) struct Order {
 
 impl Order {
     pub(crate) fn of(plan: &SinkPlan) -> Self {
-        Self { what: plan.name.clone(), schema: plan.schema.clone(), time: plan.time_column, key: plan.key.clone().filter(|key| !key.is_empty()) }
+        Self {
+            what: plan.name.clone(),
+            schema: plan.schema.clone(),
+            time: plan.time_column,
+            key: plan.key.clone().filter(|key| !key.is_empty()),
+        }
     }
 
     /// The rows in order, each with its diff.
@@ -42,7 +47,8 @@ impl Order {
         }
         columns.extend((0..rows.num_columns()).filter(|column| Some(*column) != self.time).map(|column| rows.column(column).clone()));
         let columns: Vec<ArrayRef> = columns.iter().map(sortable).collect();
-        let converter = RowConverter::new(columns.iter().map(|column| SortField::new(column.data_type().clone())).collect()).map_err(wrong)?;
+        let converter =
+            RowConverter::new(columns.iter().map(|column| SortField::new(column.data_type().clone())).collect()).map_err(wrong)?;
         let keys = converter.convert_columns(&columns).map_err(wrong)?;
         if (1..keys.num_rows()).all(|row| keys.row(row - 1) <= keys.row(row)) {
             return Ok((rows.clone(), diffs));

@@ -98,7 +98,10 @@ impl Cutter {
 
     /// Lets `fill` append the next piece behind what is carried, and gives the records that are whole now. `fill` returns whether
     /// the stream has ended: then the last record needs no newline. Returns also how many bytes were added.
-    pub(crate) fn next(&mut self, fill: impl FnOnce(&mut Vec<u8>) -> std::io::Result<bool>) -> Result<(Option<Chunk>, usize, bool), ConnectorError> {
+    pub(crate) fn next(
+        &mut self,
+        fill: impl FnOnce(&mut Vec<u8>) -> std::io::Result<bool>,
+    ) -> Result<(Option<Chunk>, usize, bool), ConnectorError> {
         let carried = self.carry.len();
         let ended = fill(&mut self.carry).map_err(|error| ConnectorError::io(&self.what, &error))?;
         let added = self.carry.len() - carried;

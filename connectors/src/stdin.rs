@@ -1,8 +1,8 @@
 //! Standard input: newline-delimited JSON or CSV from a pipe, read on a thread of its own.
 
 use std::io::Read as _;
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use arrow::datatypes::SchemaRef;
 use tidemark_planner::connector::{ConnectorSpec, OptionKind, OptionSpec, Options, SourceFacts};
@@ -18,7 +18,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks that may wait for the pipeline; then the pipe's writer waits.
 const CHUNKS_WAITING: usize = 8;
 
-const OWN_OPTIONS: &[OptionSpec] = &[default(source_option("format", OptionKind::OneOf(&["ndjson", "csv"]), "How rows are encoded."), "ndjson")];
+const OWN_OPTIONS: &[OptionSpec] =
+    &[default(source_option("format", OptionKind::OneOf(&["ndjson", "json", "csv"]), "How rows are encoded."), "ndjson")];
 
 const OPTIONS: [OptionSpec; count(OWN_OPTIONS)] = join(OWN_OPTIONS);
 

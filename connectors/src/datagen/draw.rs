@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::CastOptions;
 use arrow::datatypes::DataType;
@@ -67,11 +69,24 @@ pub(super) fn stream(seed: u64, field: &str) -> u64 {
 /// Whole numbers, in the unit of the column: scaled decimals, microseconds, days.
 #[derive(Clone, Debug)]
 pub(super) enum Integers {
-    Sequence { start: i64, step: i64 },
-    Uniform { min: i64, span: u64 },
+    Sequence {
+        start: i64,
+        step: i64,
+    },
+    Uniform {
+        min: i64,
+        span: u64,
+    },
     /// `min` is the most frequent.
-    Zipf { min: i64, ranks: Zipf<f64> },
-    Normal { normal: Normal<f64>, min: i64, max: i64 },
+    Zipf {
+        min: i64,
+        ranks: Zipf<f64>,
+    },
+    Normal {
+        normal: Normal<f64>,
+        min: i64,
+        max: i64,
+    },
     Choice(Vec<i64>),
     /// The time of the row, in microseconds, less a random lag.
     Now,

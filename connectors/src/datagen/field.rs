@@ -17,9 +17,8 @@ use super::draw::{Column, Floats, Integers, Texts, Values, stream};
 use crate::time_text::{parse_date, parse_timestamp_us};
 
 const KINDS: [&str; 7] = ["random", "sequence", "zipf", "normal", "choice", "constant", "now"];
-const PROPERTIES: [&str; 14] = [
-    "kind", "start", "end", "step", "min", "max", "length", "values", "value", "mean", "stddev", "exponent", "null-rate", "disorder",
-];
+const PROPERTIES: [&str; 14] =
+    ["kind", "start", "end", "step", "min", "max", "length", "values", "value", "mean", "stddev", "exponent", "null-rate", "disorder"];
 const PREFIX: &str = "prefix";
 const WORDS: [&str; 10] = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett"];
 /// 2024-01-01 in days.
@@ -66,7 +65,8 @@ pub(super) fn split<'a>(key: &'a str, columns: &'a [std::sync::Arc<Field>]) -> R
         property => property,
     };
     if !PROPERTIES.contains(&property) && property != PREFIX {
-        let hint = nearest(property, PROPERTIES).map_or_else(|| format!("; known are {}", PROPERTIES.join(", ")), |near| format!("; did you mean \"{near}\"?"));
+        let hint = nearest(property, PROPERTIES)
+            .map_or_else(|| format!("; known are {}", PROPERTIES.join(", ")), |near| format!("; did you mean \"{near}\"?"));
         return Err(format!("option \"fields.{key}\": there is no property \"{property}\"{hint}"));
     }
     Ok((column, property))
@@ -83,10 +83,17 @@ pub(super) fn column(field: &Field, given: BTreeMap<&str, &str>, flow: Flow) -> 
     let mut rows = None;
     let mut ascending = false;
     let values = match field.data_type() {
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32
-        | DataType::UInt64 | DataType::Decimal128(..) | DataType::Date32 | DataType::Timestamp(..) => {
-            properties.integers(kind, flow, &mut rows, &mut ascending).map(Values::Integers)?
-        }
+        DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32
+        | DataType::UInt64
+        | DataType::Decimal128(..)
+        | DataType::Date32
+        | DataType::Timestamp(..) => properties.integers(kind, flow, &mut rows, &mut ascending).map(Values::Integers)?,
         DataType::Float32 | DataType::Float64 => properties.floats(kind, &mut rows).map(Values::Floats)?,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => properties.texts(kind, flow, &mut rows).map(Values::Texts)?,
         DataType::Boolean => Values::Flags(properties.flags(kind)?),
@@ -94,8 +101,12 @@ pub(super) fn column(field: &Field, given: BTreeMap<&str, &str>, flow: Flow) -> 
     };
     let lag = match (properties.given.get("disorder"), field.data_type()) {
         (None, _) => 0,
-        (Some(text), DataType::Timestamp(..)) => parse_us(text).map_err(|error| format!("{}: {error}", properties.key("disorder")))?.unsigned_abs(),
-        (Some(_), other) => return Err(format!("{}: only a timestamp can be out of order, and the column is {other}", properties.key("disorder"))),
+        (Some(text), DataType::Timestamp(..)) => {
+            parse_us(text).map_err(|error| format!("{}: {error}", properties.key("disorder")))?.unsigned_abs()
+        }
+        (Some(_), other) => {
+            return Err(format!("{}: only a timestamp can be out of order, and the column is {other}", properties.key("disorder")));
+        }
     };
     properties.check_used(kind)?;
     let column = Column {
@@ -133,7 +144,8 @@ impl Properties<'_> {
     fn kind(&self, flow: Flow) -> Result<&'static str, String> {
         if let Some(text) = self.given.get("kind") {
             return KINDS.into_iter().find(|kind| kind.eq_ignore_ascii_case(text)).ok_or_else(|| {
-                let hint = nearest(text, KINDS).map_or_else(|| format!("one of {}", KINDS.join(", ")), |near| format!("a kind; did you mean \"{near}\"?"));
+                let hint = nearest(text, KINDS)
+                    .map_or_else(|| format!("one of {}", KINDS.join(", ")), |near| format!("a kind; did you mean \"{near}\"?"));
                 self.wrong("kind", &hint)
             });
         }
@@ -171,7 +183,8 @@ impl Properties<'_> {
             _ => &[],
         };
         for property in self.given.keys() {
-            let common = matches!(*property, "kind" | "null-rate" | "disorder") || (*property == PREFIX && self.is_text() && kind != "choice");
+            let common =
+                matches!(*property, "kind" | "null-rate" | "disorder") || (*property == PREFIX && self.is_text() && kind != "choice");
             if !common && !used.contains(property) {
                 return Err(format!("{}: a column of kind {kind} and type {} does not use it", self.key(property), self.data_type));
             }
@@ -181,7 +194,8 @@ impl Properties<'_> {
 
     fn number(&self, property: &str) -> Result<Option<f64>, String> {
         let text = self.given.get(property);
-        text.map(|text| text.trim().parse::<f64>().ok().filter(|value| value.is_finite()).ok_or_else(|| self.wrong(property, "a number"))).transpose()
+        text.map(|text| text.trim().parse::<f64>().ok().filter(|value| value.is_finite()).ok_or_else(|| self.wrong(property, "a number")))
+            .transpose()
     }
 
     /// A value in the unit of the column.
@@ -262,7 +276,11 @@ impl Properties<'_> {
             DataType::Timestamp(..) => parse_us(text).map_err(|error| format!("{}: {error}", self.key("step"))),
             DataType::Date32 => match text.trim().parse::<i64>() {
                 Ok(days) => Ok(days),
-                Err(_) => parse_us(text).ok().filter(|us| us % DAY_US == 0).map(|us| us / DAY_US).ok_or_else(|| self.wrong("step", "a number of days")),
+                Err(_) => parse_us(text)
+                    .ok()
+                    .filter(|us| us % DAY_US == 0)
+                    .map(|us| us / DAY_US)
+                    .ok_or_else(|| self.wrong("step", "a number of days")),
             },
             _ => self.value("step", text),
         }
@@ -324,7 +342,10 @@ impl Properties<'_> {
             }
             "zipf" => {
                 if self.has(&["values"]) {
-                    return Err(format!("{}: only text can be a Zipf distribution over listed values; give min and max", self.key("values")));
+                    return Err(format!(
+                        "{}: only text can be a Zipf distribution over listed values; give min and max",
+                        self.key("values")
+                    ));
                 }
                 let (min, max) = self.range()?;
                 Integers::Zipf { min, ranks: self.zipf(max.abs_diff(min) as f64 + 1.0)? }
@@ -409,7 +430,8 @@ impl Properties<'_> {
             }
             "constant" => Texts::Choice { values: vec![format!("{prefix}{}", self.constant()?)], ranks: None },
             "random" if !self.has(&["min", "max", PREFIX]) => {
-                let length = self.given.get("length").map_or(Some(8), |text| text.trim().parse::<usize>().ok().filter(|length| *length <= 1 << 20));
+                let length =
+                    self.given.get("length").map_or(Some(8), |text| text.trim().parse::<usize>().ok().filter(|length| *length <= 1 << 20));
                 Texts::Letters { length: length.ok_or_else(|| self.wrong("length", "a length"))? }
             }
             "random" if self.has(&["length"]) => return Err(format!("{}: give either a length or a range of numbers", self.key("length"))),

@@ -41,10 +41,7 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
             source("rows-per-second", OptionKind::Number, "Rows released per second; as fast as possible if not given."),
             &["rows_per_second", "datagen.rows.per.second"],
         ),
-        default(
-            alias(source("seed", OptionKind::Integer { min: 0 }, "Equal seeds make equal rows."), &["datagen.rows.seed"]),
-            "0",
-        ),
+        default(alias(source("seed", OptionKind::Integer { min: 0 }, "Equal seeds make equal rows."), &["datagen.rows.seed"]), "0"),
         source(
             "fields.*",
             OptionKind::Text,
@@ -83,7 +80,8 @@ impl Settings {
         let mut times = Vec::new();
         let flow = Flow { seed, live: per_second.is_some() || rows.is_none(), per_second };
         for field in declared.fields() {
-            let Parsed { column, rows: limit, ascending } = field::column(field, given.remove(field.name().as_str()).unwrap_or_default(), flow)?;
+            let Parsed { column, rows: limit, ascending } =
+                field::column(field, given.remove(field.name().as_str()).unwrap_or_default(), flow)?;
             rows = [rows, limit].into_iter().flatten().min();
             if matches!(field.data_type(), DataType::Timestamp(..)) {
                 times.push(ascending.then(|| (field.name().clone(), column.lag.min(i64::MAX as u64) as i64)));
@@ -194,7 +192,8 @@ impl Decoder for DatagenDecoder {
         };
         let columns = self.columns.iter().map(|column| column.make(*rows)).collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.count as usize));
-        let columns = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(|error| ConnectorError::new("datagen", error))?;
+        let columns = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .map_err(|error| ConnectorError::new("datagen", error))?;
         Ok(Decoded { columns, offsets: Offsets::Dense { first: chunk.offset }, diffs: None, errors: Vec::new() })
     }
 }

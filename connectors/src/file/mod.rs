@@ -32,19 +32,20 @@ const OWN_OPTIONS: &[OptionSpec] = &[
     ),
     OP,
     default(
-        sink_option("compression", OptionKind::OneOf(&["none", "snappy", "lz4", "zstd", "gzip", "brotli"]), "How parquet pages are compressed."),
+        sink_option(
+            "compression",
+            OptionKind::OneOf(&["none", "snappy", "lz4", "zstd", "gzip", "brotli"]),
+            "How parquet pages are compressed.",
+        ),
         "snappy",
     ),
 ];
 
 /// The option that shows what kind of change a row is.
-pub(crate) const OP: OptionSpec = sink_option(
-    "op",
-    OptionKind::Flag,
-    "A first column op says +I or -D for each row; if not given, only where rows can be taken back.",
-);
+pub(crate) const OP: OptionSpec =
+    sink_option("op", OptionKind::Flag, "A first column op says +I or -D for each row; if not given, only where rows can be taken back.");
 
-const FORMATS: OptionKind = OptionKind::OneOf(&["ndjson", "csv", "parquet"]);
+const FORMATS: OptionKind = OptionKind::OneOf(&["ndjson", "json", "csv", "parquet"]);
 
 const OPTIONS: [OptionSpec; count(OWN_OPTIONS)] = join(OWN_OPTIONS);
 
@@ -95,7 +96,7 @@ pub(crate) enum Format {
 impl Format {
     fn parse(word: &str) -> Option<Self> {
         match word {
-            "ndjson" => Some(Self::Ndjson),
+            "ndjson" | "json" => Some(Self::Ndjson),
             "csv" => Some(Self::Csv),
             "parquet" => Some(Self::Parquet),
             _ => None,

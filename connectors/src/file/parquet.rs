@@ -72,7 +72,8 @@ impl Footer {
     fn load(file: &Listed) -> Result<Self, ConnectorError> {
         let input = Input::open(&file.path)?;
         // The index of pages lets a stretch of a large row group skip the pages before it.
-        let options = ArrowReaderOptions::new().with_column_index_policy(PageIndexPolicy::Skip).with_offset_index_policy(PageIndexPolicy::Optional);
+        let options =
+            ArrowReaderOptions::new().with_column_index_policy(PageIndexPolicy::Skip).with_offset_index_policy(PageIndexPolicy::Optional);
         let metadata = ArrowReaderMetadata::load(&input, options).map_err(|error| damaged(&file.path, &error))?;
         Ok(Self { path: file.path.clone(), metadata })
     }
@@ -297,7 +298,8 @@ impl Opened {
         }
         let reader = builder.build().map_err(|error| damaged(&self.footer.path, &error))?;
         let schema = arrow::array::RecordBatchReader::schema(&reader);
-        let wrong = |error: arrow::error::ArrowError| ConnectorError::new(&self.footer.path, format!("the parquet file cannot be read: {error}"));
+        let wrong =
+            |error: arrow::error::ArrowError| ConnectorError::new(&self.footer.path, format!("the parquet file cannot be read: {error}"));
         let batches = reader.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         match batches.as_slice() {
             [one] => Ok(one.clone()),

@@ -47,7 +47,9 @@ pub(super) fn check(path: &str, format: Format, options: &Options, schema: &Sche
         return Err(format!("folder \"{}\" does not exist; make it first", folder.display()));
     }
     match format {
-        Format::Parquet => ArrowSchemaConverter::new().convert(schema).map(drop).map_err(|error| format!("parquet cannot hold these columns: {error}")),
+        Format::Parquet => {
+            ArrowSchemaConverter::new().convert(schema).map(drop).map_err(|error| format!("parquet cannot hold these columns: {error}"))
+        }
         Format::Ndjson | Format::Csv => {
             TextEncoder::new(&text_format(format, options)?, schema, false).map(drop).map_err(|error| error.reason)
         }
@@ -63,7 +65,11 @@ pub(crate) fn open(plan: &SinkPlan) -> Result<Box<dyn Sink>, ConnectorError> {
     let wrong = |reason: String| ConnectorError::new(&plan.name, reason);
     let format = format(&plan.options).map_err(wrong)?;
     let path = PathBuf::from(plan.options.get("path").unwrap_or_default());
-    let target = if plan.bounded || format == Format::Parquet { Target::temporary(path) } else { Target { written: path.clone(), path, done: false } };
+    let target = if plan.bounded || format == Format::Parquet {
+        Target::temporary(path)
+    } else {
+        Target { written: path.clone(), path, done: false }
+    };
     let file = File::create(&target.written).map_err(|error| target.failed(&error))?;
     let op = writes_op(&plan.options, plan.changelog);
     let writer = match format {

@@ -105,7 +105,15 @@ impl TextSource {
         let partitions = files.iter().map(|file| PartitionInfo { name: file.path.clone(), bytes: known(file) }).collect();
         // Types that the format cannot carry are told now, not by the first worker that decodes.
         format.decoder(&plan.name, &plan.read_schema)?;
-        Ok(Self { name: plan.name.clone(), format, files, partitions, declared: plan.declared.clone(), read: plan.read_schema.clone(), follow })
+        Ok(Self {
+            name: plan.name.clone(),
+            format,
+            files,
+            partitions,
+            declared: plan.declared.clone(),
+            read: plan.read_schema.clone(),
+            follow,
+        })
     }
 }
 
@@ -197,11 +205,15 @@ impl Follower {
         let position = self.input.seek(SeekFrom::Current(0)).map_err(failed)?;
         let length = self.input.metadata().map_err(failed)?.len();
         if length < position {
-            let reason = format!("the file was cut to {length} bytes while it was followed, {position} were read; start again to read it anew");
+            let reason =
+                format!("the file was cut to {length} bytes while it was followed, {position} were read; start again to read it anew");
             return Err(ConnectorError::new(&self.path, reason));
         }
         if length == position && self.replaced().map_err(failed)? {
-            return Err(ConnectorError::new(&self.path, "the file was replaced by another while it was followed; start again to read it anew"));
+            return Err(ConnectorError::new(
+                &self.path,
+                "the file was replaced by another while it was followed; start again to read it anew",
+            ));
         }
         Ok(())
     }

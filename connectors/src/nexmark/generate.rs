@@ -190,7 +190,8 @@ impl Text {
 
     fn finish(self) -> Result<ArrayRef, ConnectorError> {
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.ends));
-        let array = StringArray::try_new(offsets, Buffer::from_vec(self.bytes), None).map_err(|error| ConnectorError::new("nexmark", error))?;
+        let array =
+            StringArray::try_new(offsets, Buffer::from_vec(self.bytes), None).map_err(|error| ConnectorError::new("nexmark", error))?;
         Ok(Arc::new(array))
     }
 }
@@ -634,7 +635,8 @@ mod tests {
             let wanted: Vec<bool> = (0..7).map(|column| mask >> column & 1 == 1).collect();
             let mut bids = Bids::new(&wanted, 16);
             (5_000..7_000).filter(|n| generator.kind(*n) == Kind::Bid).for_each(|n| bids.push(&generator, n));
-            let expected: Vec<ArrayRef> = all.iter().zip(&wanted).filter(|(_, wanted)| **wanted).map(|(column, _)| column.clone()).collect();
+            let expected: Vec<ArrayRef> =
+                all.iter().zip(&wanted).filter(|(_, wanted)| **wanted).map(|(column, _)| column.clone()).collect();
             assert_eq!(bids.finish().expect("valid columns"), expected);
         }
     }

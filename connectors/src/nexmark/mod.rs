@@ -58,7 +58,11 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec {
         source("base-time", OptionKind::Text, "Event time of the first event, such as 2015-07-15 00:00:00 (the default), or now."),
         default(
             alias(
-                source("out-of-order-group", OptionKind::Integer { min: 1 }, "Events are shuffled within groups of this many; 1 keeps order."),
+                source(
+                    "out-of-order-group",
+                    OptionKind::Integer { min: 1 },
+                    "Events are shuffled within groups of this many; 1 keeps order.",
+                ),
                 &["out-of-order-group-size"],
             ),
             "1",
@@ -97,7 +101,9 @@ impl Settings {
         let base_time_ms = match options.get("base-time") {
             None => BASE_TIME_MS,
             Some("now") => time_text::now_us() / 1000,
-            Some(text) => time_text::parse_timestamp_us(text).ok_or_else(|| format!("base-time \"{text}\" is not a timestamp"))?.div_euclid(1000),
+            Some(text) => {
+                time_text::parse_timestamp_us(text).ok_or_else(|| format!("base-time \"{text}\" is not a timestamp"))?.div_euclid(1000)
+            }
         };
         Ok(Self {
             shape: options.get("shape").and_then(Shape::parse).unwrap_or(Shape::Combined),
@@ -132,7 +138,11 @@ pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<S
             }
         }
     }
-    Ok(SourceFacts { schema: Some(schema), bounded: settings.events.is_some(), event_time: Some(("dateTime".into(), settings.generator().disorder_us())) })
+    Ok(SourceFacts {
+        schema: Some(schema),
+        bounded: settings.events.is_some(),
+        event_time: Some(("dateTime".into(), settings.generator().disorder_us())),
+    })
 }
 
 fn position(schema: &SchemaRef, name: &str) -> Result<usize, String> {
@@ -180,7 +190,8 @@ impl NexmarkSource {
         let full = settings.shape.schema();
         let wanted: Vec<bool> = (0..full.fields().len()).map(|column| positions.contains(&column)).collect();
         let order = positions.iter().map(|position| wanted[..*position].iter().filter(|wanted| **wanted).count()).collect();
-        let partitions = (0..settings.partitions).map(|partition| PartitionInfo { name: format!("nexmark-{partition}"), bytes: None }).collect();
+        let partitions =
+            (0..settings.partitions).map(|partition| PartitionInfo { name: format!("nexmark-{partition}"), bytes: None }).collect();
         let generator = settings.generator();
         Self { shared: Arc::new(Shared { settings, generator, wanted, order, schema, preloaded: None }), partitions }
     }
@@ -201,7 +212,10 @@ impl NexmarkSource {
                     })
                 })
                 .collect();
-            makers.into_iter().map(|maker| maker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect::<Result<Vec<_>, _>>()
+            makers
+                .into_iter()
+                .map(|maker| maker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect::<Result<Vec<_>, _>>()
         })?;
         let shared = Arc::get_mut(&mut self.shared);
         assert!(shared.is_some(), "nexmark: a decoder exists before the source is ready");
@@ -223,7 +237,8 @@ impl Shared {
         };
         let columns = self.order.iter().map(|column| columns[*column].clone()).collect();
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(|error| ConnectorError::new("nexmark", error))?;
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .map_err(|error| ConnectorError::new("nexmark", error))?;
         Ok((batch, offsets))
     }
 

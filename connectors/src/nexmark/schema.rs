@@ -86,5 +86,13 @@ pub(super) fn auction() -> Fields {
 
 pub(super) fn bid() -> Fields {
     use DataType::{Int64, Utf8};
-    fields(&[("auction", Int64), ("bidder", Int64), ("price", Int64), ("channel", Utf8), ("url", Utf8), ("dateTime", time()), ("extra", Utf8)])
+    fields(&[
+        ("auction", Int64),
+        ("bidder", Int64),
+        ("price", Int64),
+        ("channel", Utf8),
+        ("url", Utf8),
+        ("dateTime", time()),
+        ("extra", Utf8),
+    ])
 }

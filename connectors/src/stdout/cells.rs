@@ -25,8 +25,10 @@ impl Cells {
             formatter.write(row, &mut cells.text);
             if cells.text[start..].contains(char::is_control) {
                 // A line break in a value must not break the line.
-                let escaped: String =
-                    cells.text[start..].chars().flat_map(|c| if c.is_control() { Shown::Escaped(c.escape_default()) } else { Shown::AsIs(Some(c)) }).collect();
+                let escaped: String = cells.text[start..]
+                    .chars()
+                    .flat_map(|c| if c.is_control() { Shown::Escaped(c.escape_default()) } else { Shown::AsIs(Some(c)) })
+                    .collect();
                 cells.text.truncate(start);
                 cells.text.push_str(&escaped);
             }

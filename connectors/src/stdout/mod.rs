@@ -27,7 +27,7 @@ const OWN_OPTIONS: &[OptionSpec] = &[
         alias(
             sink_option(
                 "format",
-                OptionKind::OneOf(&["table", "changelog", "ndjson", "csv"]),
+                OptionKind::OneOf(&["table", "changelog", "ndjson", "json", "csv"]),
                 "table prints the result once, at the end; changelog each change as it comes; ndjson and csv are for pipes.",
             ),
             &["print.format"],
@@ -100,7 +100,7 @@ impl Place {
 
 fn text(options: &Options) -> Result<Option<crate::record::TextFormat>, String> {
     match options.get("format") {
-        Some("ndjson") => text_format(Format::Ndjson, options).map(Some),
+        Some("ndjson" | "json") => text_format(Format::Ndjson, options).map(Some),
         Some("csv") => text_format(Format::Csv, options).map(Some),
         _ => Ok(None),
     }
@@ -113,7 +113,9 @@ pub(crate) fn check_sink(options: &Options, schema: &SchemaRef, changelog: Chang
             check_op(options, schema, changelog)?;
             TextEncoder::new(&format, schema, false).map(drop).map_err(|error| error.reason)
         }
-        None if options.get("op").is_some() => Err("option \"op\" is for the formats ndjson and csv; a changelog shows its diffs anyway".into()),
+        None if options.get("op").is_some() => {
+            Err("option \"op\" is for the formats ndjson and csv; a changelog shows its diffs anyway".into())
+        }
         None => Ok(()),
     }
 }
