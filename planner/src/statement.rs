@@ -30,7 +30,7 @@
 //! The alias is the user's, else the last name of the relation, so that `trades.price` still resolves; a subquery without an
 //! alias has none. The relation has all columns of `data`, then `window_start`, `window_end` and `window_time`.
 //! Grouping by the window is grouping by plain columns: after the WINDOW clause and after `GROUP BY TUMBLE(…)` the query
-//! groups by `window_start` and `window_end`, behind the user's own grouping, and `TUMBLE_START(…)`, `TUMBLE_END(…)`,
+//! groups by `window_start` and `window_end`, behind the user's own grouping (and by `window_time`, if it is selected), and `TUMBLE_START(…)`, `TUMBLE_END(…)`,
 //! `TUMBLE_ROWTIME(…)`, `_window_start` and `_window_end` have become references to `window_start`, `window_end` and
 //! `window_time` (selected under the name `_window_start`, if that is what was written). With a WINDOW clause, an aggregate
 //! and no GROUP BY, the window is the whole grouping; without any aggregate the rows themselves are the result, one for each
