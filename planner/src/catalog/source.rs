@@ -1,0 +1,285 @@
+//! What a declared table is as a source: its columns, its event time, and what the connector says of it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use datafusion_common::DFSchema;
+use datafusion_expr::{Expr, cast};
+
+use super::{Catalog, duplicates, find_name, options, unknown_declared};
+use crate::connector::{Options, Side};
+use crate::error::nearest;
+use crate::logical::{self, ident_column};
+use crate::parse::arrow_type;
+use crate::plan::{ErrorPolicy, MetadataColumn};
+use crate::statement::{ColumnKind, CreateSource, Name};
+use crate::{PlanError, Span};
+
+/// A source, ready to be read.
+#[derive(Debug)]
+pub(crate) struct SourceTable {
+    pub(crate) name: String,
+    pub(crate) connector: String,
+    pub(crate) options: Options,
+    /// What a record holds.
+    pub(crate) declared: SchemaRef,
+    /// What `*` shows, in order.
+    pub(crate) columns: Vec<SourceColumn>,
+    /// The column of event time and the delay of its watermark, in microseconds.
+    pub(crate) event_time: Option<(usize, i64)>,
+    pub(crate) on_error: ErrorPolicy,
+    pub(crate) bounded: bool,
+}
+
+/// A column and where its values come from.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceColumn {
+    pub(crate) field: FieldRef,
+    pub(crate) value: ColumnValue,
+}
+
+/// Where a column's values come from.
+#[derive(Clone, Debug)]
+pub(crate) enum ColumnValue {
+    /// A column of the record.
+    Declared(usize),
+    /// Where and when the row was read.
+    Metadata(MetadataColumn),
+    /// An expression over declared and metadata columns, with its types coerced.
+    Computed(Expr),
+}
+
+impl SourceTable {
+    /// The metadata columns that are reachable by name: those no declared column hides.
+    pub(crate) fn metadata(&self) -> impl Iterator<Item = MetadataColumn> {
+        MetadataColumn::ALL.into_iter().filter(|it| !self.columns.iter().any(|column| column.field.name() == it.name()))
+    }
+
+    /// All columns: those `*` shows, then the metadata columns.
+    pub(crate) fn all_columns(&self) -> Vec<SourceColumn> {
+        let metadata = self.metadata().map(|it| SourceColumn {
+            field: Arc::new(Field::new(it.name(), it.data_type(), false)),
+            value: ColumnValue::Metadata(it),
+        });
+        self.columns.iter().cloned().chain(metadata).collect()
+    }
+
+    /// The schema a scan has.
+    pub(crate) fn schema(&self, with_metadata: bool) -> SchemaRef {
+        let shown = if with_metadata { self.all_columns() } else { self.columns.clone() };
+        Arc::new(Schema::new(shown.into_iter().map(|column| column.field).collect::<Vec<_>>()))
+    }
+
+    /// What computed columns may read: declared and metadata columns.
+    pub(crate) fn base_schema(declared: &Schema) -> Schema {
+        let metadata = MetadataColumn::ALL
+            .into_iter()
+            .filter(|it| declared.field_with_name(it.name()).is_err())
+            .map(|it| Arc::new(Field::new(it.name(), it.data_type(), false)));
+        Schema::new(declared.fields().iter().cloned().chain(metadata).collect::<Vec<_>>())
+    }
+}
+
+/// Times are microseconds, whatever unit the record has.
+fn in_microseconds(field: &FieldRef) -> FieldRef {
+    match field.data_type() {
+        DataType::Timestamp(unit, zone) if *unit != TimeUnit::Microsecond => {
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Timestamp(TimeUnit::Microsecond, zone.clone())))
+        }
+        _ => Arc::clone(field),
+    }
+}
+
+fn declared_column(place: usize, field: &FieldRef) -> SourceColumn {
+    SourceColumn { field: in_microseconds(field), value: ColumnValue::Declared(place) }
+}
+
+pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Arc<SourceTable>, Vec<PlanError>> {
+    let name = &create.name.value;
+    let spec = options::connector(catalog.connectors, &create.options, name, create.name.span).map_err(|error| vec![error])?;
+    let options = options::resolve(spec, &create.options, Side::Source, name, create.name.span)?;
+
+    let columns = create.columns.as_ref().map_or(&[][..], |columns| &columns.columns);
+    let mut errors = duplicates(columns);
+    let physical: Vec<Field> = columns
+        .iter()
+        .filter_map(|column| match &column.kind {
+            ColumnKind::Physical { data_type, not_null } => Some(Field::new(&column.name.value, arrow_type(data_type), !not_null)),
+            ColumnKind::Metadata { .. } | ColumnKind::Computed { .. } => None,
+        })
+        .collect();
+    let said = (!physical.is_empty()).then(|| Arc::new(Schema::new(physical)) as SchemaRef);
+    let facts = catalog.connectors.source_facts(spec.name, &options, said.as_ref()).map_err(|reason| {
+        let path = ["path", "file", "dir", "url"].iter().find_map(|key| create.options.iter().find(|it| it.key.eq_ignore_ascii_case(key)));
+        let span = path.map_or(create.name.span, |setting| setting.value_span);
+        vec![PlanError::new("plan::source", reason, span).label(format!("source \"{name}\""))]
+    })?;
+    let inferred = said.is_none();
+    let Some(declared) = said.or(facts.schema) else {
+        let error = PlanError::new("plan::missing_columns", format!("source \"{name}\" declares no columns"), create.name.span);
+        return Err(vec![error.help(format!("Declare its columns: CREATE SOURCE {name} (a BIGINT, …) WITH (…)."))]);
+    };
+
+    let mut out: Vec<SourceColumn> = Vec::new();
+    if inferred {
+        out.extend(declared.fields().iter().enumerate().map(|(place, field)| declared_column(place, field)));
+    }
+    let base = SourceTable::base_schema(&declared);
+    for column in columns {
+        match &column.kind {
+            ColumnKind::Physical { .. } => {
+                if let Ok(place) = declared.index_of(&column.name.value) {
+                    out.push(declared_column(place, &declared.fields()[place]));
+                }
+            }
+            ColumnKind::Metadata { data_type, not_null, key, .. } => {
+                let (key, span) = key.as_ref().map_or((&column.name.value, column.name.span), |(key, span)| (key, *span));
+                match metadata_key(key, span) {
+                    Ok(metadata) => {
+                        let wanted = arrow_type(data_type);
+                        let value = if wanted == metadata.data_type() {
+                            ColumnValue::Metadata(metadata)
+                        } else {
+                            ColumnValue::Computed(cast(ident_column(metadata.name()), wanted.clone()))
+                        };
+                        let field = Arc::new(Field::new(&column.name.value, wanted, !not_null));
+                        out.push(SourceColumn { field, value });
+                    }
+                    Err(error) => errors.push(error),
+                }
+            }
+            ColumnKind::Computed { expr, .. } => match computed(catalog, expr, &base, &out) {
+                Ok((expr, data_type, nullable)) => {
+                    // A computed time is kept in microseconds like any other.
+                    let field = Arc::new(Field::new(&column.name.value, data_type.clone(), nullable));
+                    let kept = in_microseconds(&field);
+                    let expr = if kept.data_type() == &data_type { expr } else { cast(expr, kept.data_type().clone()) };
+                    out.push(SourceColumn { field: kept, value: ColumnValue::Computed(expr) });
+                }
+                Err(mut wrong) => errors.append(&mut wrong),
+            },
+        }
+    }
+    if let Some(key) = create.columns.as_ref().and_then(|columns| columns.primary_key.as_ref()) {
+        let fields: Vec<Field> = out.iter().map(|column| column.field.as_ref().clone()).collect();
+        errors.extend(
+            key.columns
+                .iter()
+                .filter(|name| find_name(fields.iter().map(|field| field.name().as_str()), name).is_none())
+                .map(|name| unknown_declared(name, &fields)),
+        );
+    }
+    // A column whose own declaration is wrong is not reported missing as well.
+    let mut event_time = None;
+    if errors.is_empty() {
+        match &create.watermark {
+            Some(watermark) => match event_column(&out, &watermark.column, name) {
+                Ok(place) => event_time = Some((place, watermark.delay_us)),
+                Err(error) => errors.push(error),
+            },
+            None => {
+                event_time = facts.event_time.as_ref().and_then(|(column, disorder)| {
+                    let place = out.iter().position(|it| it.field.name() == column)?;
+                    matches!(out[place].field.data_type(), DataType::Timestamp(_, _)).then_some((place, *disorder))
+                });
+            }
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(Arc::new(SourceTable {
+        name: name.clone(),
+        connector: spec.name.to_string(),
+        options,
+        declared,
+        columns: out,
+        event_time,
+        on_error: create.on_error.as_ref().map_or(ErrorPolicy::Fail, |(policy, _)| policy.clone()),
+        bounded: facts.bounded,
+    }))
+}
+
+fn metadata_key(key: &str, span: Span) -> Result<MetadataColumn, PlanError> {
+    let is = |it: &&MetadataColumn| it.name().eq_ignore_ascii_case(key) || it.name()[1..].eq_ignore_ascii_case(key);
+    MetadataColumn::ALL.iter().find(is).copied().ok_or_else(|| {
+        let error = PlanError::new("plan::unknown_metadata", format!("metadata \"{key}\" does not exist"), span);
+        match nearest(key, ["partition", "offset", "timestamp"]) {
+            Some(near) => error.help(format!("Did you mean \"{near}\"?")),
+            None => error.help("A source knows partition, offset and timestamp of each row."),
+        }
+    })
+}
+
+/// A computed column: its expression over declared and metadata columns, its type, and whether it may be null. Earlier computed
+/// columns that it names are put in.
+fn computed(
+    catalog: &Catalog<'_>,
+    expr: &datafusion_sql::sqlparser::ast::Expr,
+    base: &Schema,
+    earlier: &[SourceColumn],
+) -> Result<(Expr, DataType, bool), Vec<PlanError>> {
+    let shown: Vec<FieldRef> = earlier
+        .iter()
+        .filter(|column| !matches!(column.value, ColumnValue::Declared(_)))
+        .map(|column| Arc::clone(&column.field))
+        .filter(|field| base.field_with_name(field.name()).is_err())
+        .collect();
+    let visible = Schema::new(base.fields().iter().cloned().chain(shown).collect::<Vec<_>>());
+    let planned = logical::plan_column(catalog, expr, &visible)?;
+    let resolved = logical::replace_columns(planned, &|name| {
+        earlier.iter().find(|column| column.field.name() == name).and_then(|column| match &column.value {
+            ColumnValue::Declared(_) => None,
+            ColumnValue::Metadata(metadata) => Some(ident_column(metadata.name())),
+            ColumnValue::Computed(expr) => Some(expr.clone()),
+        })
+    });
+    logical::coerce(catalog, resolved, &DFSchema::try_from(base.clone()).map_err(|error| logical::errors_of(catalog, error))?)
+}
+
+fn event_column(columns: &[SourceColumn], name: &Name, source: &str) -> Result<usize, PlanError> {
+    let Some(place) = find_name(columns.iter().map(|column| column.field.name().as_str()), name) else {
+        let error = PlanError::new("plan::unknown_column", format!("column \"{}\" does not exist", name.value), name.span)
+            .label(format!("not found in {source}"));
+        return Err(match nearest(&name.value, columns.iter().map(|column| column.field.name().as_str())) {
+            Some(near) => error.help(format!("Did you mean \"{near}\"?")),
+            None => error.help("Declare the column."),
+        });
+    };
+    match columns[place].field.data_type() {
+        DataType::Timestamp(_, _) => Ok(place),
+        other => {
+            let message = format!("event time \"{}\" is {}, not a timestamp", name.value, logical::type_name(other));
+            let help = if other.is_integer() {
+                format!("Add a computed column for it, such as ts AS to_timestamp_millis({}), and WATERMARK FOR ts.", name.value)
+            } else {
+                format!("Declare \"{}\" TIMESTAMP(3), or compute a timestamp from it.", name.value)
+            };
+            Err(PlanError::new("plan::type_mismatch", message, name.span).help(help))
+        }
+    }
+}
+
+pub(super) fn from_path(catalog: &Catalog<'_>, path: &str, span: Option<Span>) -> Result<SourceTable, PlanError> {
+    let wrong = |reason: String| PlanError::new("plan::source", reason, span);
+    let (connector, options) = catalog.connectors.path_options(path).map_err(wrong)?;
+    let facts = catalog.connectors.source_facts(connector, &options, None).map_err(wrong)?;
+    let Some(declared) = facts.schema else {
+        return Err(wrong(format!("the columns of \"{path}\" are unknown")).help("Declare them with CREATE SOURCE."));
+    };
+    let columns: Vec<SourceColumn> = declared.fields().iter().enumerate().map(|(place, field)| declared_column(place, field)).collect();
+    let event_time = facts.event_time.as_ref().and_then(|(name, disorder)| {
+        columns.iter().position(|column| column.field.name() == name).map(|place| (place, *disorder))
+    });
+    Ok(SourceTable {
+        name: path.to_string(),
+        connector: connector.to_string(),
+        options,
+        declared,
+        columns,
+        event_time,
+        on_error: ErrorPolicy::Fail,
+        bounded: facts.bounded,
+    })
+}
+

@@ -1,0 +1,262 @@
+//! What can be found wrong in a query by looking at it: constructs that are not supported yet, unknown relations and functions, and
+//! functions whose answer would depend on when they are asked. All are told at once.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    self, Distinct, Expr, FunctionArgExpr, GroupByExpr, ObjectName, ObjectNamePart, Query, Select, SetExpr, SetOperator, Spanned,
+    TableFactor, Visit, Visitor,
+};
+use datafusion_sql::sqlparser::tokenizer;
+
+use crate::PlanError;
+use crate::catalog::{Catalog, Relation};
+use crate::error::nearest;
+use crate::functions::Functions;
+use crate::parse::WindowTable;
+
+/// Functions that tell the time of asking. They have no one answer over a changing input.
+const CLOCKS: [&str; 8] =
+    ["now", "current_timestamp", "current_date", "current_time", "localtime", "localtimestamp", "today", "unix_timestamp"];
+
+/// Functions the planner itself understands.
+const BUILT_IN: [&str; 6] = ["proctime", "if", "to_timestamp_ltz", "unnest", "unnest_outer", "make_map"];
+
+/// Checks a query. Sources it reads are resolved, and what is wrong with them is told here.
+pub(super) fn check(catalog: &Catalog<'_>, query: &Query) -> Vec<PlanError> {
+    let mut checker = Checker { catalog, ctes: super::names::ctes(query), inputs: BTreeSet::new(), errors: vec![] };
+    let _ = query.visit(&mut checker);
+    checker.errors
+}
+
+/// Checks an expression that stands alone.
+pub(super) fn check_expr(catalog: &Catalog<'_>, expr: &Expr) -> Vec<PlanError> {
+    let mut checker = Checker { catalog, ctes: BTreeSet::new(), inputs: BTreeSet::new(), errors: vec![] };
+    let _ = expr.visit(&mut checker);
+    checker.errors
+}
+
+struct Checker<'a> {
+    catalog: &'a Catalog<'a>,
+    ctes: BTreeSet<String>,
+    /// Subqueries that are the input of a window function, by address: these are relations, not values.
+    inputs: BTreeSet<usize>,
+    errors: Vec<PlanError>,
+}
+
+fn address(query: &Query) -> usize {
+    std::ptr::from_ref(query) as usize
+}
+
+impl Checker<'_> {
+    fn not_yet(&mut self, what: &str, span: tokenizer::Span, way_out: &str) {
+        let span = self.catalog.lines.span(span);
+        self.errors.push(PlanError::new("plan::not_yet", format!("{what} not supported yet"), span).help(way_out));
+    }
+
+    fn relation(&mut self, name: &str, span: tokenizer::Span) {
+        if self.ctes.contains(name) || self.ctes.iter().any(|cte| cte.eq_ignore_ascii_case(name)) {
+            return;
+        }
+        let span = self.catalog.lines.span(span);
+        match self.catalog.find(name) {
+            None if self.catalog.is_file(name) => {}
+            None => self.errors.push(self.catalog.unknown(name, span)),
+            Some((_, Relation::View(_))) => {}
+            Some((_, Relation::Table(table))) if table.can_read => {
+                if let Err(mut errors) = self.catalog.source(name) {
+                    self.errors.append(&mut errors);
+                }
+            }
+            Some((key, Relation::Table(_) | Relation::Sink(_))) => {
+                let message = format!("\"{key}\" is a sink and cannot be read");
+                self.errors
+                    .push(PlanError::new("plan::not_a_source", message, span).help("Read what feeds it instead, or put that in a view."));
+            }
+        }
+    }
+
+    fn function(&mut self, function: &ast::Function) {
+        let span = function.name.span();
+        let [ObjectNamePart::Identifier(ident)] = function.name.0.as_slice() else {
+            let name = function.name.to_string();
+            let span = self.catalog.lines.span(span);
+            self.errors.push(PlanError::new("plan::unknown_function", format!("function \"{name}\" does not exist"), span));
+            return;
+        };
+        let name = ident.value.to_lowercase();
+        let bare = matches!(function.args, ast::FunctionArguments::None);
+        if CLOCKS.contains(&name.as_str()) {
+            let span = self.catalog.lines.span(span);
+            let message = format!("{name} has no one answer over a stream");
+            self.errors.push(
+                PlanError::new("plan::volatile", message, span)
+                    .label("the time of asking")
+                    .help("Use PROCTIME(), the time a row was read, or an event time column."),
+            );
+            return;
+        }
+        if function.over.is_some() {
+            self.not_yet("OVER is", function.span(), "Aggregate over a window instead: WINDOW TUMBLING(5m) … GROUP BY.");
+            return;
+        }
+        let functions = Functions::get();
+        if BUILT_IN.contains(&name.as_str()) || functions.contains(&name) && !functions.is_window_only(&name) || bare {
+            return;
+        }
+        if functions.is_window_only(&name) {
+            self.not_yet(&format!("{name} is a window function, which is"), span, "Aggregate over a window instead.");
+            return;
+        }
+        let span = self.catalog.lines.span(span);
+        let error = PlanError::new("plan::unknown_function", format!("function \"{}\" does not exist", ident.value), span);
+        self.errors.push(match nearest(&name, functions.names().chain(BUILT_IN)) {
+            Some(near) => error.help(format!("Did you mean \"{near}\"?")),
+            None => error.help("SHOW FUNCTIONS lists them all."),
+        });
+    }
+}
+
+impl Visitor for Checker<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        // Set operations hang between queries and selects, where a visitor has no hook.
+        check_sets(self.catalog, &query.body, &mut self.errors);
+        if let Some(with) = query.with.as_ref().filter(|with| with.recursive) {
+            self.not_yet("WITH RECURSIVE is", with.span(), "Write the steps out as views.");
+        }
+        if let Some(order) = &query.order_by {
+            self.not_yet("ORDER BY is", order.span(), "Leave it out: changes come in the order of time. Sort the result where it is read.");
+        }
+        if let Some(limit) = &query.limit_clause {
+            self.not_yet("LIMIT is", limit.span(), "Filter with WHERE instead.");
+        }
+        if let Some(fetch) = &query.fetch {
+            self.not_yet("FETCH is", fetch.span(), "Filter with WHERE instead.");
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        for (place, from) in select.from.iter().enumerate() {
+            if let Some(join) = from.joins.first() {
+                self.not_yet("JOIN is", join.span(), "Combine relations of equal columns with UNION ALL, or join where the result is read.");
+            } else if place > 0 && !matches!(from.relation, TableFactor::UNNEST { .. }) {
+                self.not_yet("a join of several relations is", from.span(), "Name one relation in FROM.");
+            } else if place > 0 {
+                self.not_yet("UNNEST in FROM is", from.span(), "Write it in SELECT: SELECT unnest(items) FROM ….");
+            }
+        }
+        if select.from.is_empty() {
+            self.not_yet("a query without FROM is", select.span(), "Read a source: connector 'datagen' makes rows.");
+        }
+        if let Some(Distinct::On(exprs)) = &select.distinct {
+            let span = exprs.first().map_or_else(|| select.span(), Spanned::span);
+            self.not_yet("DISTINCT ON is", span, "Use first_value(x ORDER BY y) with GROUP BY.");
+        }
+        if let Some(qualify) = &select.qualify {
+            self.not_yet("QUALIFY is", qualify.span(), "Use arg_max(x, y) with GROUP BY.");
+        }
+        if let Some(lateral) = select.lateral_views.first() {
+            self.not_yet("LATERAL VIEW is", lateral.span(), "Write unnest(items) in SELECT.");
+        }
+        let (modifiers, span) = match &select.group_by {
+            GroupByExpr::All(modifiers) => (modifiers, select.group_by.span()),
+            GroupByExpr::Expressions(exprs, modifiers) => {
+                for expr in exprs {
+                    if matches!(expr, Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_)) {
+                        self.not_yet("GROUPING SETS are", expr.span(), "Combine one query for each grouping with UNION ALL.");
+                    }
+                }
+                (modifiers, select.group_by.span())
+            }
+        };
+        if !modifiers.is_empty() {
+            self.not_yet("a modifier of GROUP BY is", span, "Combine one query for each grouping with UNION ALL.");
+        }
+        if let Some(top) = &select.top {
+            let span = select.projection.first().map_or_else(|| select.span(), Spanned::span);
+            self.not_yet(&format!("{top} is"), span, "Filter with WHERE instead.");
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table { name, args: Some(_), .. } => {
+                let span = self.catalog.lines.span(name.span());
+                let message = format!("table function \"{name}\" does not exist");
+                self.errors.push(PlanError::new("plan::unknown_function", message, span).help("Table functions are TUMBLE, HOP and CUMULATE."));
+            }
+            TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
+                self.not_yet("TABLESAMPLE is", factor.span(), "Filter by a hash of a column instead.");
+            }
+            TableFactor::Derived { lateral: true, .. } => self.not_yet("LATERAL is", factor.span(), "Name one relation in FROM."),
+            TableFactor::Table { .. } | TableFactor::Derived { .. } => {}
+            TableFactor::UNNEST { .. } => self.not_yet("UNNEST in FROM is", factor.span(), "Write it in SELECT: SELECT unnest(items) FROM …."),
+            _ => match WindowTable::decode(factor) {
+                Some((table, _)) => match &table.data {
+                    Expr::Identifier(name) => self.relation(&name.value, name.span),
+                    Expr::Subquery(_) => {
+                        // The window's own copy has another address than the visited one.
+                        if let TableFactor::Function { args, .. } = factor {
+                            for arg in args {
+                                if let ast::FunctionArg::Named { arg: FunctionArgExpr::Expr(Expr::Subquery(query)), .. } = arg {
+                                    self.inputs.insert(address(query));
+                                }
+                            }
+                        }
+                    }
+                    other => {
+                        let span = self.catalog.lines.span(other.span());
+                        self.errors.push(self.catalog.unknown(&other.to_string(), span));
+                    }
+                },
+                None => self.not_yet("this kind of relation is", factor.span(), "Name a source or view in FROM."),
+            },
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        match relation.0.as_slice() {
+            [ObjectNamePart::Identifier(name)] => self.relation(&name.value, name.span),
+            _ => {
+                let span = self.catalog.lines.span(relation.span());
+                self.errors.push(self.catalog.unknown(&relation.to_string(), span));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        let way_out = "Put the inner query in a view, and join where the result is read.";
+        match expr {
+            Expr::Subquery(query) if self.inputs.contains(&address(query)) => {}
+            Expr::Subquery(query) => self.not_yet("a subquery as a value is", query.span(), way_out),
+            Expr::InSubquery { subquery, .. } => self.not_yet("IN with a subquery is", subquery.span(), way_out),
+            Expr::Exists { subquery, .. } => self.not_yet("EXISTS is", subquery.span(), way_out),
+            Expr::Function(function) => self.function(function),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Checks the set operations of a query.
+fn check_sets(catalog: &Catalog<'_>, body: &SetExpr, errors: &mut Vec<PlanError>) {
+    let mut not_yet = |what: &str, span: tokenizer::Span, way_out: &str| {
+        errors.push(PlanError::new("plan::not_yet", format!("{what} not supported yet"), catalog.lines.span(span)).help(way_out));
+    };
+    match body {
+        SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } => {
+            check_sets(catalog, left, errors);
+            check_sets(catalog, right, errors);
+        }
+        SetExpr::SetOperation { op, right, .. } => not_yet(&format!("{op} is"), right.span(), "Only UNION combines queries today."),
+        SetExpr::Values(values) => not_yet("VALUES is", values.span(), "Write the rows to a file and read it: FROM 'rows.ndjson'."),
+        _ => {}
+    }
+}

@@ -1,0 +1,83 @@
+//! The query of a view inside another: it passes rows on unchanged, and keeps what its own statement said about emission.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use datafusion_common::{DFSchemaRef, Result};
+use datafusion_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+
+use crate::Span;
+use crate::statement::EmitClause;
+
+/// What a statement says of all the windows and state in its query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct QueryScope {
+    /// `EMIT`, if said.
+    pub(crate) emit: Option<EmitClause>,
+    /// Where EMIT was said.
+    pub(crate) emit_span: Option<Span>,
+    /// `ALLOW UNBOUNDED STATE` was said.
+    pub(crate) allow_unbounded_state: bool,
+    /// The query.
+    pub(crate) span: Span,
+}
+
+/// A view's query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ViewBody {
+    pub(crate) name: String,
+    pub(crate) input: LogicalPlan,
+    pub(crate) scope: QueryScope,
+}
+
+impl Hash for ViewBody {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        self.input.hash(state);
+    }
+}
+
+impl PartialOrd for ViewBody {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self == other).then_some(Ordering::Equal)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for ViewBody {
+    fn name(&self) -> &str {
+        "View"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        self.input.schema()
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        vec![]
+    }
+
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        HashSet::new()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "View: {}", self.name)
+    }
+
+    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
+        match inputs.pop() {
+            Some(input) => Ok(Self { input, ..self.clone() }),
+            None => datafusion_common::internal_err!("a view has one input"),
+        }
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        Some(vec![output_columns.to_vec()])
+    }
+}
