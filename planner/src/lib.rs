@@ -6,11 +6,16 @@ mod catalog;
 pub mod connector;
 pub mod duration;
 pub mod error;
+pub mod explain;
 mod functions;
 mod logical;
+mod lower;
+mod optimize;
 pub mod parse;
 pub mod plan;
+mod program;
 pub mod settings;
 pub mod statement;
 
 pub use error::{PlanError, Span};
+pub use program::{Output, PlanContext, Program, plan_text};

@@ -105,7 +105,7 @@ impl<'a> Catalog<'a> {
         }
     }
 
-    /// Enters a relation. `Ok(false)` when one of that name is kept.
+    /// Enters a relation, or keeps the one of that name if the statement says so.
     fn enter(&mut self, name: &Name, if_not_exists: bool, span: Span, relation: impl FnOnce() -> Relation) -> Result<(), PlanError> {
         if let Some((other, _)) = self.find(&name.value) {
             if if_not_exists {
@@ -229,6 +229,24 @@ impl<'a> Catalog<'a> {
         // Set once: the cell was empty a moment ago, and this is the only place that fills it.
         let _ = table.source.set(known);
         resolved.map(Some)
+    }
+
+    /// A sink that no statement declares.
+    pub(crate) fn built_in_sink(&self, connector: &str, values: &[(&str, &str)]) -> Result<(String, Options), Vec<PlanError>> {
+        let Some(spec) = self.connectors.connectors().iter().find(|spec| spec.name == connector) else {
+            return Err(vec![PlanError::new("plan::unknown_connector", format!("connector \"{connector}\" does not exist"), None)]);
+        };
+        let setting = |(key, value): &(&str, &str)| OptionSetting {
+            key: (*key).to_string(),
+            value: (*value).to_string(),
+            key_span: Span::default(),
+            value_span: Span::default(),
+        };
+        let settings: Vec<OptionSetting> = values.iter().map(setting).collect();
+        let options = options::resolve(spec, &settings, Side::Sink, connector, Span::default());
+        // The values stand nowhere in the text.
+        let options = options.map_err(|errors| errors.into_iter().map(|error| PlanError { span: None, ..error }).collect::<Vec<_>>())?;
+        Ok((spec.name.to_string(), options))
     }
 
     /// A quoted path read as a relation.

@@ -28,9 +28,9 @@ use datafusion_sql::sqlparser::ast;
 
 pub(crate) use scan::SourceScan;
 pub(crate) use view::{QueryScope, ViewBody};
-pub(crate) use windows::AssignWindows;
+pub(crate) use windows::{AssignWindows, WINDOW_COLUMNS};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, SourceTable};
 use crate::error::nearest;
 use crate::parse::LineIndex;
 use crate::statement::{Name, Query};
@@ -107,7 +107,7 @@ pub(crate) fn plan_query(catalog: &Catalog<'_>, query: &Query) -> Result<Logical
     let provider = scan::Provider::new(catalog, prepared.with_metadata);
     let plan = |body: &ast::Query| -> Result<LogicalPlan, DataFusionError> {
         let planned =
-            SqlToRel::new_with_options(&provider, parser_options()).query_to_plan(body.clone(), &mut PlannerContext::new())?;
+            SqlToRel::new_with_options(&provider, parser_options()).sql_statement_to_plan(ast::Statement::Query(Box::new(body.clone())))?;
         analyze(planned)
     };
     let first = match plan(&body) {
@@ -184,6 +184,20 @@ pub(crate) fn view_body(
     };
     let body = ViewBody { name: name.value.clone(), input: plan, scope };
     Ok(LogicalPlan::Extension(Extension { node: Arc::new(body) }))
+}
+
+/// The sources below a plan.
+pub(crate) fn sources(plan: &LogicalPlan) -> Vec<Arc<SourceTable>> {
+    let mut found: Vec<Arc<SourceTable>> = Vec::new();
+    let _ = plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(source) = scan.source.downcast_ref::<SourceScan>()
+        {
+            found.push(Arc::clone(&source.table));
+        }
+        Ok(datafusion_common::tree_node::TreeNodeRecursion::Continue)
+    });
+    found
 }
 
 /// Plans an expression over named columns, as in a declaration.

@@ -1,0 +1,332 @@
+//! # EXPLAIN
+//!
+//! A view of the physical plan, never a second description: one line for each node, or for each step of a fused chain. Every line
+//! answers what runs, when it emits, what changes can come out, and what bounds its state.
+
+use std::collections::BTreeMap;
+
+use crate::duration::format_us;
+use crate::logical::{AssignWindows, type_name};
+use crate::lower::expr::text;
+use crate::plan::{
+    AggregateClass, Emit, ErrorPolicy, KeyPlan, Node, NodeId, PhysicalOp, PhysicalPlan, StateBound, Step, TimeDomain, WatermarkPlan,
+    WatermarkStrategy, WindowColumn, WindowPlan,
+};
+
+/// One line of EXPLAIN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExplainLine {
+    /// The node; steps of one chain share it.
+    pub id: NodeId,
+    /// How deep below the sink.
+    pub depth: usize,
+    /// What it is: `Sink`, `Filter`, `Aggregate`.
+    pub name: &'static str,
+    /// What is said about it, in order. A field without a name is the operator's own text, such as a predicate.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+/// The lines of a plan: each sink with what is below it. A node that several read is told once and referred to after that.
+pub fn explain(plan: &PhysicalPlan) -> Vec<ExplainLine> {
+    let mut lines = Vec::new();
+    let mut told: Vec<bool> = vec![false; plan.nodes().len()];
+    for node in plan.nodes().iter().filter(|node| matches!(node.op, PhysicalOp::Sink { .. })) {
+        tell(plan, node, 0, &mut told, &mut lines);
+    }
+    lines
+}
+
+fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines: &mut Vec<ExplainLine>) {
+    let id = node.id;
+    if std::mem::replace(&mut told[id.index()], true) {
+        lines.push(ExplainLine { id, depth, name: "Shared", fields: vec![("", format!("see {id} above"))] });
+        return;
+    }
+    let mut push = |depth: usize, name: &'static str, fields: Vec<(&'static str, String)>| {
+        lines.push(ExplainLine { id, depth, name, fields });
+    };
+    let changelog = || ("changelog", node.props.changelog.to_string());
+    let mut below = depth + 1;
+    match &node.op {
+        PhysicalOp::Source { source } => {
+            let source = &plan.sources()[source.index()];
+            let columns: Vec<&str> = source.output.iter().map(|it| it.name.as_str()).collect();
+            let mut fields = vec![("", quoted(&source.name)), ("connector", source.connector.clone()), ("columns", list(&columns))];
+            let computed: Vec<String> =
+                source.output.iter().filter(|it| text(&it.expr) != it.name).map(|it| format!("{}={}", it.name, text(&it.expr))).collect();
+            if !computed.is_empty() {
+                fields.push(("computed", list(&computed)));
+            }
+            if let Some(time) = &source.event_time {
+                let WatermarkStrategy::Bounded { delay_us } = time.strategy;
+                fields.push(("watermark", minus(&time.column, delay_us)));
+            }
+            match &source.on_error {
+                ErrorPolicy::Fail => {}
+                ErrorPolicy::Skip => fields.push(("on_error", "skip".into())),
+                ErrorPolicy::DeadLetter { path } => fields.push(("on_error", format!("dead_letter({path})"))),
+            }
+            fields.push(("bounded", if source.bounded { "yes" } else { "no" }.into()));
+            fields.push(changelog());
+            push(depth, "Source", fields);
+        }
+        PhysicalOp::Stateless { steps, .. } => {
+            for (at, step) in steps.iter().rev().enumerate() {
+                let (name, mut fields) = step_fields(step);
+                if at == 0 {
+                    fields.push(changelog());
+                }
+                push(depth + at, name, fields);
+            }
+            below = depth + steps.len();
+        }
+        PhysicalOp::Union { inputs } => {
+            push(depth, "Union", vec![("inputs", inputs.len().to_string()), changelog()]);
+        }
+        PhysicalOp::Aggregate { keys, aggregates, window, emit, .. } => {
+            let mut fields = Vec::new();
+            if let Some(window) = window {
+                fields.extend(window_fields(plan, window));
+            }
+            let keys: Vec<String> = keys.iter().map(key_text).collect();
+            fields.push(("keys", list(&keys)));
+            if !aggregates.is_empty() {
+                let texts: Vec<&str> = aggregates.iter().map(|it| it.text.as_str()).collect();
+                fields.push(("aggregates", list(&texts)));
+                let classes: Vec<&str> = aggregates.iter().map(|it| class_text(it.class())).collect();
+                fields.push(("class", distinct(&classes)));
+            }
+            let emit = match (emit, window) {
+                (Emit::Changes, _) => "changes, as an epoch closes".to_string(),
+                (Emit::Final, Some(window)) => match &window.watermark {
+                    Some(watermark) if has_watermark(plan, watermark) => "final, when the watermark passes the window's end".into(),
+                    _ => "final, at the end of the input".into(),
+                },
+                (Emit::Final, None) => "final, at the end of the input".into(),
+            };
+            fields.push(("emit", emit));
+            fields.push(changelog());
+            fields.push(("state", node.props.state.to_string()));
+            push(depth, if aggregates.is_empty() { "Distinct" } else { "Aggregate" }, fields);
+        }
+        PhysicalOp::Sink { sink, .. } => {
+            let sink = &plan.sinks()[sink.index()];
+            let columns: Vec<String> =
+                sink.schema.fields().iter().map(|field| format!("{} {}", field.name(), type_name(field.data_type()))).collect();
+            let mut fields = vec![("", quoted(&sink.name)), ("connector", sink.connector.clone())];
+            if let Some(format) = sink.options.get("format") {
+                fields.push(("format", format.to_string()));
+            }
+            fields.push(("columns", list(&columns)));
+            if let Some(key) = &sink.key {
+                let names: Vec<&str> = key.iter().map(|place| sink.schema.field(*place).name().as_str()).collect();
+                fields.push(("key", list(&names)));
+            }
+            fields.push(changelog());
+            push(depth, "Sink", fields);
+        }
+    }
+    for input in node.op.inputs() {
+        tell(plan, plan.node(input), below, told, lines);
+    }
+}
+
+fn step_fields(step: &Step) -> (&'static str, Vec<(&'static str, String)>) {
+    match step {
+        Step::Filter { predicate } => ("Filter", vec![("", text(predicate))]),
+        Step::Project { exprs } => {
+            let exprs: Vec<String> = exprs
+                .iter()
+                .map(|it| match text(&it.expr) {
+                    plain if plain == it.name => plain,
+                    expr => format!("{expr} AS {}", it.name),
+                })
+                .collect();
+            ("Project", vec![("", exprs.join(", "))])
+        }
+        Step::AssignWindows { window } => ("AssignWindows", shape_fields(window)),
+        Step::Unnest { columns, preserve_nulls } => {
+            let columns: Vec<String> = columns.iter().map(ToString::to_string).collect();
+            let mut fields = vec![("columns", list(&columns))];
+            if *preserve_nulls {
+                fields.push(("empty", "kept".into()));
+            }
+            ("Unnest", fields)
+        }
+    }
+}
+
+fn shape_fields(window: &WindowPlan) -> Vec<(&'static str, String)> {
+    let mut fields = vec![("window", AssignWindows::shape(window.kind)), ("time", text(&window.time))];
+    if window.offset_us != 0 {
+        fields.push(("offset", format_us(window.offset_us)));
+    }
+    fields
+}
+
+fn window_fields(plan: &PhysicalPlan, window: &WindowPlan) -> Vec<(&'static str, String)> {
+    let mut fields = shape_fields(window);
+    if let Some(watermark) = &window.watermark {
+        fields.push(("watermark", watermark_text(plan, watermark)));
+    }
+    fields.push(("late", "drop".into()));
+    if window.lateness_us != 0 {
+        fields.push(("lateness", format_us(window.lateness_us)));
+    }
+    fields
+}
+
+fn has_watermark(plan: &PhysicalPlan, watermark: &WatermarkPlan) -> bool {
+    watermark.domain == TimeDomain::ProcessingTime
+        || watermark.sources.iter().all(|source| plan.sources()[source.index()].event_time.is_some())
+}
+
+/// A watermark as a function of those of sources: `min(a, b)-5s`.
+fn watermark_text(plan: &PhysicalPlan, watermark: &WatermarkPlan) -> String {
+    let names: Vec<String> = watermark.sources.iter().map(|source| quoted(&plan.sources()[source.index()].name)).collect();
+    let of = match watermark.domain {
+        TimeDomain::ProcessingTime => "processing time".to_string(),
+        TimeDomain::EventTime if !has_watermark(plan, watermark) => "end of input".to_string(),
+        TimeDomain::EventTime if names.len() == 1 => names.concat(),
+        TimeDomain::EventTime => format!("min({})", names.join(", ")),
+    };
+    minus(&of, watermark.delay_us)
+}
+
+fn minus(of: &str, delay_us: i64) -> String {
+    if delay_us == 0 { of.to_string() } else { format!("{of}-{}", format_us(delay_us)) }
+}
+
+fn key_text(key: &KeyPlan) -> String {
+    match key {
+        KeyPlan::Expr(it) => text(&it.expr),
+        KeyPlan::Window(part, _) => match part {
+            WindowColumn::Start => "window_start".into(),
+            WindowColumn::End => "window_end".into(),
+            WindowColumn::Time => "window_time".into(),
+        },
+    }
+}
+
+fn class_text(class: AggregateClass) -> &'static str {
+    match class {
+        AggregateClass::Accumulable => "accumulable",
+        AggregateClass::Hierarchical => "hierarchical",
+        AggregateClass::Holistic => "holistic",
+    }
+}
+
+fn distinct(words: &[&str]) -> String {
+    let mut seen: Vec<&str> = Vec::new();
+    for word in words {
+        if !seen.contains(word) {
+            seen.push(word);
+        }
+    }
+    seen.join("+")
+}
+
+fn list<T: AsRef<str>>(items: &[T]) -> String {
+    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A name as it is, or in quotes when it is not one word.
+fn quoted(name: &str) -> String {
+    let plain = !name.is_empty() && name.chars().all(|it| it.is_alphanumeric() || it == '_');
+    if plain { name.to_string() } else { format!("'{name}'") }
+}
+
+/// Lines as text: the tree at the left, what is said about each node aligned at the right.
+pub fn to_text(lines: &[ExplainLine]) -> String {
+    let heads: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            let own: Vec<&str> = line.fields.iter().filter(|(name, _)| name.is_empty()).map(|(_, value)| value.as_str()).collect();
+            let head = format!("{:<4} {}{}", line.id.to_string(), "  ".repeat(line.depth), line.name);
+            // A long text, such as a projection, stands with the rest.
+            match own.as_slice() {
+                [own] if own.len() <= 24 => format!("{head} {own}"),
+                _ => head,
+            }
+        })
+        .collect();
+    let width = heads.iter().map(|head| head.chars().count()).max().unwrap_or(0);
+    let mut out = String::new();
+    for (line, head) in lines.iter().zip(&heads) {
+        let rest: Vec<String> = line
+            .fields
+            .iter()
+            .filter_map(|(name, value)| match *name {
+                "" if value.len() <= 24 => None,
+                "" => Some(value.clone()),
+                "emit" => Some(format!("emit={}", value.split(',').next().unwrap_or(value))),
+                name if value.contains(' ') && !value.starts_with('[') => Some(format!("{name}=({value})")),
+                name => Some(format!("{name}={value}")),
+            })
+            .collect();
+        let pad = width - head.chars().count();
+        out.push_str(format!("{head}{}  {}", " ".repeat(pad), rest.join(" ")).trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// Lines as JSON, with what is known of sources and sinks. Everything that decides what runs is in it: the fingerprint is taken of it.
+pub fn to_json(plan: &PhysicalPlan) -> String {
+    let lines: Vec<serde_json::Value> = explain(plan)
+        .into_iter()
+        .map(|line| {
+            let fields: BTreeMap<&str, String> =
+                line.fields.into_iter().map(|(name, value)| (if name.is_empty() { "of" } else { name }, value)).collect();
+            let node = plan.node(line.id);
+            let inputs: Vec<String> = node.op.inputs().iter().map(ToString::to_string).collect();
+            serde_json::json!({
+                "id": line.id.to_string(), "depth": line.depth, "name": line.name, "fields": fields, "inputs": inputs,
+                "columns": columns(&node.props.schema), "unbounded": matches!(node.props.state, StateBound::Unbounded { .. }),
+            })
+        })
+        .collect();
+    let sources: Vec<serde_json::Value> = plan
+        .sources()
+        .iter()
+        .map(|source| {
+            serde_json::json!({
+                "name": source.name, "connector": source.connector, "options": source.options, "declared": columns(&source.declared),
+                "read": source.read, "metadata": source.metadata, "on_error": source.on_error, "bounded": source.bounded,
+                "output": source.output.iter().map(|it| format!("{} AS {}", text(&it.expr), it.name)).collect::<Vec<_>>(),
+                "event_time": source.event_time.as_ref().map(|time| serde_json::json!({
+                    "column": time.column, "expr": text(&time.expr), "strategy": time.strategy,
+                })),
+            })
+        })
+        .collect();
+    let sinks: Vec<serde_json::Value> = plan
+        .sinks()
+        .iter()
+        .map(|sink| {
+            serde_json::json!({
+                "name": sink.name, "connector": sink.connector, "options": sink.options, "columns": columns(&sink.schema),
+                "changelog": sink.changelog, "key": sink.key, "time_column": sink.time_column, "bounded": sink.bounded,
+            })
+        })
+        .collect();
+    let whole = serde_json::json!({ "nodes": lines, "sources": sources, "sinks": sinks });
+    format!("{whole:#}")
+}
+
+fn columns(schema: &arrow::datatypes::Schema) -> Vec<String> {
+    let one = |field: &arrow::datatypes::FieldRef| {
+        format!("{} {}{}", field.name(), type_name(field.data_type()), if field.is_nullable() { "" } else { " NOT NULL" })
+    };
+    schema.fields().iter().map(one).collect()
+}
+
+/// A stable number for a plan: the FNV-1a hash of its JSON. Same text and catalog, same number, on every machine.
+pub fn fingerprint(plan: &PhysicalPlan) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in to_json(plan).bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash
+}

@@ -1,0 +1,579 @@
+//! Aggregates: which function each is, in which order it takes its values, over which windows, when it emits, and what bounds its state.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use datafusion_common::{DFSchema, ScalarValue};
+use datafusion_expr::expr::{AggregateFunction as AggregateCall, NullTreatment};
+use datafusion_expr::logical_plan::Aggregate;
+use datafusion_expr::{Expr, Operator};
+use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Literal};
+
+use super::expr::{Physical, as_column, column, columns, physical, remap, shifted, text};
+use super::relation::{Rel, Taken, delayed, plain_props, window_size};
+use super::{Lowering, Result, watermark_of};
+use crate::logical::{QueryScope, type_name};
+use crate::plan::{
+    AggregateClass, AggregateFunction, AggregatePlan, AttachedWindow, ChangelogKind, Emit, KeyPlan, LateStrategy, NamedExpr, PhysicalOp,
+    Props, SortKey, StateBound, WindowColumn, WindowKind, WindowPlan,
+};
+use crate::statement::EmitClause;
+use crate::{PlanError, Span};
+
+/// One aggregate, before it is known where its columns come from.
+struct Draft {
+    plan: AggregatePlan,
+    /// The order of its values matters.
+    ordered: bool,
+}
+
+/// The window an aggregate groups by.
+struct Grouped {
+    window: WindowPlan,
+    /// Distance from start to end, if it is the same for all.
+    size_us: Option<i64>,
+    /// How long a window lives.
+    retention_us: i64,
+}
+
+/// The columns of a window in the order they are appended.
+const PARTS: [WindowColumn; 3] = [WindowColumn::Start, WindowColumn::End, WindowColumn::Time];
+
+impl Lowering<'_> {
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate, scope: &QueryScope) -> Result<Rel> {
+        let mut input = self.lower(&aggregate.input, scope)?;
+        let df_schema = aggregate.input.schema();
+        self.refuse_volatile(&input, &aggregate.group_expr, scope)?;
+        self.refuse_volatile(&input, &aggregate.aggr_expr, scope)?;
+        let failed = self.failed(scope.span);
+
+        let mut keys: Vec<NamedExpr> = Vec::new();
+        for (expr, field) in aggregate.group_expr.iter().zip(aggregate.schema.fields()) {
+            if matches!(expr, Expr::GroupingSet(_)) {
+                return Err(self.not_yet("GROUPING SETS are", scope.span, "Combine one query for each grouping with UNION ALL."));
+            }
+            keys.push(NamedExpr { name: field.name().clone(), expr: physical(expr, df_schema).map_err(&failed)? });
+        }
+        let mut drafts = Vec::new();
+        let outputs = aggregate.schema.fields().iter().skip(keys.len());
+        for (expr, field) in aggregate.aggr_expr.iter().zip(outputs) {
+            drafts.push(self.draft(expr, field, df_schema, &input, scope)?);
+        }
+        self.break_ties(&mut input, &mut keys, &mut drafts)?;
+
+        let (key_plans, grouped) = self.windows_of(&mut input, &mut keys, &mut drafts);
+        let emit = self.emit(&input, grouped.as_ref(), scope)?;
+        let append_only = input.props.changelog == ChangelogKind::AppendOnly;
+        for draft in &mut drafts {
+            draft.plan.retractable = !append_only;
+        }
+        let aggregates: Vec<AggregatePlan> = drafts.into_iter().map(|draft| draft.plan).collect();
+        let state = self.state(&input, grouped.as_ref(), &aggregates, emit, scope)?;
+
+        let mut grouped = grouped;
+        if let Some(grouped) = &mut grouped
+            && emit == Emit::Final
+            && grouped.window.watermark.is_none()
+        {
+            // Without a declared watermark the end of the bounded input closes all windows.
+            grouped.window.watermark = Some(input.end_of_input());
+        }
+        let node_schema = self.output_schema(&key_plans, &aggregates, &input);
+        let props = self.output_props(node_schema, &key_plans, grouped.as_ref(), &aggregates, emit, state, &input);
+        let sources = input.sources.clone();
+        let span = input.window_span;
+        let below = self.fuse(&mut input);
+        let window = grouped.map(|grouped| grouped.window);
+        let node = self.node(PhysicalOp::Aggregate { input: below, keys: key_plans, aggregates, window, emit }, props);
+        Ok(self.rel(node, sources, span))
+    }
+
+    /// What an aggregate call is to the engine.
+    fn draft(&self, expr: &Expr, field: &FieldRef, schema: &DFSchema, input: &Rel, scope: &QueryScope) -> Result<Draft> {
+        let failed = self.failed(scope.span);
+        let call = match expr {
+            Expr::Alias(alias) => &alias.expr,
+            other => other,
+        };
+        let Expr::AggregateFunction(AggregateCall { func, params }) = call else {
+            return Err(self.not_yet("this aggregate is", scope.span, "Write it another way."));
+        };
+        let name = func.name();
+        let mut args = params.args.iter().map(|arg| physical(arg, schema)).collect::<datafusion_common::Result<Vec<_>>>().map_err(&failed)?;
+        let wrong = |message: String, help: &str| Err(vec![PlanError::new("plan::wrong_argument", message, scope.span).help(help)]);
+        let ignore_nulls = params.null_treatment == Some(NullTreatment::IgnoreNulls);
+        let mut order_is_argument = false;
+        let function = match name {
+            "count" => {
+                // `count(*)` reaches us as the count of a constant.
+                if !params.distinct {
+                    args.retain(|arg| arg.downcast_ref::<Literal>().is_none_or(|literal| literal.value().is_null()));
+                }
+                AggregateFunction::Count
+            }
+            "sum" => AggregateFunction::Sum,
+            "avg" | "mean" => {
+                // The mean of integers divides their exact sum.
+                if let [arg] = args.as_mut_slice()
+                    && let Some(integer) = integer_below_cast(arg, input.schema())
+                {
+                    *arg = integer;
+                }
+                AggregateFunction::Avg
+            }
+            "min" => AggregateFunction::Min,
+            "max" => AggregateFunction::Max,
+            "var_pop" => AggregateFunction::VarPop,
+            "var" | "var_samp" => AggregateFunction::VarSamp,
+            "stddev_pop" => AggregateFunction::StddevPop,
+            "stddev" | "stddev_samp" => AggregateFunction::StddevSamp,
+            "bool_and" => AggregateFunction::BoolAnd,
+            "bool_or" => AggregateFunction::BoolOr,
+            "bit_and" => AggregateFunction::BitAnd,
+            "bit_or" => AggregateFunction::BitOr,
+            "bit_xor" => AggregateFunction::BitXor,
+            "array_agg" => AggregateFunction::ArrayAgg { ignore_nulls },
+            "string_agg" => {
+                let delimiter = match args.get(1) {
+                    None => ",".to_string(),
+                    Some(arg) => match constant(arg).and_then(|it| it.try_as_str().flatten().map(str::to_string)) {
+                        Some(delimiter) => delimiter,
+                        None => return wrong("the separator of string_agg is not a constant".into(), "Write it as text: ', '."),
+                    },
+                };
+                args.truncate(1);
+                AggregateFunction::StringAgg { delimiter }
+            }
+            "first_value" => AggregateFunction::FirstValue { ignore_nulls },
+            "last_value" => AggregateFunction::LastValue { ignore_nulls },
+            "any_value" => AggregateFunction::FirstValue { ignore_nulls: params.null_treatment != Some(NullTreatment::RespectNulls) },
+            "arg_min" => AggregateFunction::ArgMin,
+            "arg_max" => AggregateFunction::ArgMax,
+            "approx_distinct" => AggregateFunction::ApproxDistinct,
+            "median" => AggregateFunction::Percentile { fraction: 0.5 },
+            "approx_median" => AggregateFunction::ApproxPercentile { fraction: 0.5 },
+            "percentile_cont" | "approx_percentile_cont" | "approx_percentile" => {
+                order_is_argument = true;
+                let given = args.get(1).and_then(constant).and_then(|it| match it {
+                    ScalarValue::Float64(value) => value,
+                    _ => None,
+                });
+                let Some(fraction) = given.filter(|fraction| (0.0..=1.0).contains(fraction)) else {
+                    return wrong(format!("the fraction of {name} is not a constant between 0 and 1"), "Write it as a number: 0.95.");
+                };
+                args.truncate(1);
+                let descending = params.order_by.first().is_some_and(|sort| !sort.asc);
+                let fraction = if descending { 1.0 - fraction } else { fraction };
+                if name == "percentile_cont" {
+                    AggregateFunction::Percentile { fraction }
+                } else {
+                    AggregateFunction::ApproxPercentile { fraction }
+                }
+            }
+            other => {
+                return Err(self.not_yet(
+                    &format!("aggregate {other} is"),
+                    scope.span,
+                    "SHOW FUNCTIONS lists what there is; compute it from sums and counts.",
+                ));
+            }
+        };
+        let data_type = |expr: &Physical| expr.data_type(input.schema());
+        let arg_types = args.iter().map(data_type).collect::<datafusion_common::Result<Vec<_>>>().map_err(&failed)?;
+        let kept = |it: &DataType| matches!(it, DataType::Int64 | DataType::UInt64 | DataType::Float64 | DataType::Decimal128(_, _));
+        if matches!(function, AggregateFunction::Sum | AggregateFunction::Avg)
+            && let Some(other) = arg_types.iter().find(|it| !kept(it))
+        {
+            let what = format!("{name} of {} is", type_name(other));
+            return Err(self.not_yet(&what, scope.span, "Convert the argument: CAST(x AS DOUBLE)."));
+        }
+        let filter = params.filter.as_ref().map(|filter| physical(filter, schema)).transpose().map_err(&failed)?;
+        let mut order_by = Vec::new();
+        for sort in params.order_by.iter().filter(|_| !order_is_argument) {
+            let expr = physical(&sort.expr, schema).map_err(&failed)?;
+            let data_type = data_type(&expr).map_err(&failed)?;
+            order_by.push(SortKey { expr, data_type, descending: !sort.asc, nulls_first: sort.nulls_first });
+        }
+        let ordered = matches!(
+            function,
+            AggregateFunction::ArrayAgg { .. }
+                | AggregateFunction::StringAgg { .. }
+                | AggregateFunction::FirstValue { .. }
+                | AggregateFunction::LastValue { .. }
+                | AggregateFunction::ArgMin
+                | AggregateFunction::ArgMax
+        );
+        if !ordered {
+            order_by.clear();
+        }
+        let output = Arc::new(Field::new(field.name(), field.data_type().clone(), field.is_nullable()));
+        let written = call_text(name, &function, &args, params.distinct, &order_by, filter.as_ref());
+        let distinct = params.distinct;
+        let plan =
+            AggregatePlan { function, args, arg_types, filter, distinct, order_by, output, retractable: false, text: written };
+        Ok(Draft { plan, ordered })
+    }
+
+    /// Ends each order with what breaks ties: the row's place in its source if it still has one, else the value itself.
+    fn break_ties(&self, input: &mut Rel, keys: &mut [NamedExpr], drafts: &mut [Draft]) -> Result<()> {
+        let needs_places = drafts.iter().any(|draft| draft.ordered && !draft.plan.distinct);
+        let places = if needs_places { input.carry_places() } else { None };
+        if let Some((_, moved)) = &places {
+            let place = |old: usize| moved[old];
+            move_all(keys, drafts, &place);
+        }
+        for draft in drafts.iter_mut().filter(|draft| draft.ordered) {
+            let plan = &mut draft.plan;
+            match (&places, plan.distinct) {
+                (Some(([partition, offset], _)), false) => {
+                    for (place, data_type) in [(*partition, DataType::Int32), (*offset, DataType::Int64)] {
+                        let expr = column(input.schema().field(place).name(), place);
+                        plan.order_by.push(SortKey { expr, data_type, descending: false, nulls_first: false });
+                    }
+                }
+                _ => {
+                    let value = (Arc::clone(&plan.args[0]), plan.arg_types[0].clone());
+                    if !plan.order_by.iter().any(|key| key.expr.as_ref() == value.0.as_ref()) {
+                        plan.order_by.push(SortKey { expr: value.0, data_type: value.1, descending: false, nulls_first: false });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the window that is grouped by. Assignment that the aggregate can do itself is taken out of the input's steps.
+    fn windows_of(&self, input: &mut Rel, keys: &mut [NamedExpr], drafts: &mut [Draft]) -> (Vec<KeyPlan>, Option<Grouped>) {
+        let plain = |keys: &[NamedExpr]| keys.iter().cloned().map(KeyPlan::Expr).collect::<Vec<_>>();
+        let Some(attached) = input.props.window.clone() else { return (plain(keys), None) };
+        let part_of = |place: usize| match place {
+            place if attached.start == Some(place) => Some(WindowColumn::Start),
+            place if attached.end == Some(place) => Some(WindowColumn::End),
+            place if attached.time == Some(place) => Some(WindowColumn::Time),
+            _ => None,
+        };
+        let parts: Vec<Option<WindowColumn>> = keys.iter().map(|key| as_column(&key.expr).and_then(part_of)).collect();
+        let identified = parts.iter().flatten().any(|part| match part {
+            WindowColumn::End | WindowColumn::Time => true,
+            // A start tells the window only where all have one length.
+            WindowColumn::Start => attached.size_us.is_some(),
+        });
+        if !identified {
+            return (plain(keys), None);
+        }
+
+        let mut trial = input.clone();
+        if !attached.closed
+            && let Some((window, gone)) = trial.take_windows()
+        {
+            let read_by_values: Vec<Physical> = drafts
+                .iter()
+                .flat_map(|draft| {
+                    let plan = &draft.plan;
+                    plan.args.iter().chain(&plan.filter).chain(plan.order_by.iter().map(|key| &key.expr)).cloned()
+                })
+                .chain(keys.iter().zip(&parts).filter(|(_, part)| part.is_none()).map(|(key, _)| Arc::clone(&key.expr)))
+                .collect();
+            let on_rows = |expr: &Physical| columns(expr).iter().all(|it| matches!(gone[*it], Taken::Column(_)));
+            if read_by_values.iter().all(on_rows) {
+                let place = |old: usize| match gone[old] {
+                    Taken::Column(place) => place,
+                    Taken::Window(_) => old,
+                };
+                let key_plans: Vec<KeyPlan> = keys
+                    .iter()
+                    .zip(&parts)
+                    .map(|(key, part)| match part {
+                        Some(part) => KeyPlan::Window(*part, key.name.clone()),
+                        None => KeyPlan::Expr(NamedExpr { name: key.name.clone(), expr: remap(&key.expr, &place) }),
+                    })
+                    .collect();
+                move_all(&mut [], drafts, &place);
+                trial.props.watermarks.clear();
+                trial.props.window = None;
+                trial.props.unique_keys.clear();
+                *input = trial;
+                let retention_us = window_size(window.kind).saturating_add(window.lateness_us);
+                return (key_plans, Some(Grouped { window, size_us: attached.size_us, retention_us }));
+            }
+        }
+
+        // The window is in the rows: its end is, or follows from, one of its columns.
+        let name_of = |place: usize| input.schema().field(place).name().clone();
+        let end: Option<Physical> = match (attached.end, attached.time, attached.start, attached.size_us) {
+            (Some(end), ..) => Some(column(&name_of(end), end)),
+            (None, Some(time), ..) => Some(shifted(column(&name_of(time), time), 1)),
+            (None, None, Some(start), Some(size)) => Some(shifted(column(&name_of(start), start), size)),
+            _ => None,
+        };
+        let Some(end) = end else { return (plain(keys), None) };
+        let start = attached.start.map(|place| column(&name_of(place), place));
+        let key_plans = keys
+            .iter()
+            .zip(&parts)
+            .map(|(key, part)| match part {
+                Some(part) => KeyPlan::Window(*part, key.name.clone()),
+                None => KeyPlan::Expr(key.clone()),
+            })
+            .collect();
+        // A watermark that nothing but the end of the input moves is no declared one.
+        let declared = attached.closed || watermark_known(input, &attached);
+        let window = WindowPlan {
+            kind: WindowKind::Attached,
+            offset_us: 0,
+            time: end,
+            start,
+            watermark: declared.then(|| attached.watermark.clone()),
+            lateness_us: 0,
+            late: LateStrategy::Drop,
+        };
+        (key_plans, Some(Grouped { window, size_us: attached.size_us, retention_us: attached.size_us.unwrap_or(0) }))
+    }
+
+    /// When an aggregate emits, if that can be.
+    fn emit(&self, input: &Rel, grouped: Option<&Grouped>, scope: &QueryScope) -> Result<Emit> {
+        let said = scope.emit.or_else(|| self.settings.emit());
+        let bounded = input.props.bounded;
+        let watermark = grouped.is_some_and(|grouped| grouped.window.watermark.is_some());
+        let span = if scope.emit.is_some() { scope.emit_span.unwrap_or(scope.span) } else { scope.span };
+        match (said, grouped) {
+            (Some(EmitClause::Changes), _) | (None, None) => Ok(Emit::Changes),
+            (Some(EmitClause::Final), None) if bounded => Ok(Emit::Final),
+            (Some(EmitClause::Final), None) => {
+                let error = PlanError::new("plan::final_without_watermark", "a group over all time is never final", span)
+                    .label("the input does not end")
+                    .help("Group by a window, such as WINDOW TUMBLING(5m), or say EMIT CHANGES.");
+                Err(vec![error])
+            }
+            (_, Some(_)) if watermark || bounded => Ok(Emit::Final),
+            (_, Some(_)) => {
+                let names: Vec<&str> = input.sources.iter().map(|id| self.sources[id.index()].table.name.as_str()).collect();
+                let without: Vec<&str> =
+                    input.sources.iter().map(|id| &self.sources[id.index()].table).filter(|it| it.event_time.is_none()).map(|it| it.name.as_str()).collect();
+                let span = if scope.emit.is_some() { span } else { input.window_span.unwrap_or(span) };
+                let error = PlanError::new("plan::final_without_watermark", "these windows never close", span);
+                let error = match without.first() {
+                    Some(source) => error.label(format!("source \"{source}\" has no watermark")).help(format!(
+                        "Add WATERMARK FOR a timestamp column to source \"{source}\", such as WATERMARK FOR ts AS ts - INTERVAL '5' SECOND."
+                    )),
+                    None => error.label("not cut by the column that has the watermark").help(format!(
+                        "Cut windows by the event time of \"{}\", or add WATERMARK FOR the column they are cut by.",
+                        names.join("\", \"")
+                    )),
+                };
+                Err(vec![error])
+            }
+        }
+    }
+
+    /// What bounds the state of an aggregate, if something does or the statement allows that nothing does.
+    fn state(
+        &self,
+        input: &Rel,
+        grouped: Option<&Grouped>,
+        aggregates: &[AggregatePlan],
+        emit: Emit,
+        scope: &QueryScope,
+    ) -> Result<StateBound> {
+        let allowed = scope.allow_unbounded_state || self.settings.allow_unbounded_state();
+        let grows = |why: &'static str, message: String, span: Span, help: String| {
+            if input.props.bounded {
+                Ok(StateBound::BoundedInput)
+            } else if allowed {
+                Ok(StateBound::Unbounded { why })
+            } else {
+                let error = PlanError::new("plan::unbounded_state", message, span).label("the input does not end").help(help);
+                Err(vec![error])
+            }
+        };
+        if let Some(grouped) = grouped {
+            if grouped.window.watermark.is_none() && emit == Emit::Changes {
+                return grows(
+                    "windows without a watermark are never dropped",
+                    "windows without a watermark are kept for ever".into(),
+                    input.window_span.unwrap_or(scope.span),
+                    "Add WATERMARK FOR a timestamp column to the source, or say ALLOW UNBOUNDED STATE.".into(),
+                );
+            }
+            return Ok(StateBound::Window { retention_us: grouped.retention_us });
+        }
+        let append_only = input.props.changelog == ChangelogKind::AppendOnly;
+        let growing = aggregates.iter().find(|it| match it.class() {
+            AggregateClass::Accumulable => false,
+            AggregateClass::Hierarchical => !append_only,
+            AggregateClass::Holistic => true,
+        });
+        match growing {
+            None => Ok(StateBound::PerKey),
+            Some(it) => grows(
+                "an aggregate keeps every value",
+                format!("{} over all time keeps every value", it.text),
+                scope.span,
+                "Group by a window, or say ALLOW UNBOUNDED STATE.".into(),
+            ),
+        }
+    }
+
+    fn output_schema(&self, keys: &[KeyPlan], aggregates: &[AggregatePlan], input: &Rel) -> Arc<Schema> {
+        let time = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
+        let keys = keys.iter().map(|key| match key {
+            KeyPlan::Window(_, name) => Arc::new(Field::new(name, time.clone(), false)),
+            KeyPlan::Expr(it) => {
+                let data_type = it.expr.data_type(input.schema()).unwrap_or(DataType::Null);
+                Arc::new(Field::new(&it.name, data_type, it.expr.nullable(input.schema()).unwrap_or(true)))
+            }
+        });
+        Arc::new(Schema::new(keys.chain(aggregates.iter().map(|it| Arc::clone(&it.output))).collect::<Vec<_>>()))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn output_props(
+        &self,
+        schema: Arc<Schema>,
+        keys: &[KeyPlan],
+        grouped: Option<&Grouped>,
+        aggregates: &[AggregatePlan],
+        emit: Emit,
+        state: StateBound,
+        input: &Rel,
+    ) -> Props {
+        let append_only = input.props.changelog == ChangelogKind::AppendOnly;
+        let mut props = plain_props(schema, input.props.bounded);
+        props.state = state;
+        props.changelog = match emit {
+            Emit::Final => ChangelogKind::AppendOnly,
+            // A set that only grows: DISTINCT over rows that only come.
+            Emit::Changes if aggregates.is_empty() && append_only => ChangelogKind::AppendOnly,
+            Emit::Changes => ChangelogKind::Retract,
+        };
+        props.unique_keys = vec![(0..keys.len()).collect()];
+        let place_of = |part| keys.iter().position(|key| matches!(key, KeyPlan::Window(it, _) if *it == part));
+        match grouped {
+            Some(grouped) => {
+                let watermark = grouped.window.watermark.clone();
+                if let Some(watermark) = &watermark {
+                    for (place, key) in keys.iter().enumerate() {
+                        match (key, grouped.size_us) {
+                            (KeyPlan::Window(WindowColumn::End | WindowColumn::Time, _), _) => props.watermarks.push((place, watermark.clone())),
+                            (KeyPlan::Window(WindowColumn::Start, _), Some(size)) => props.watermarks.push((place, delayed(watermark, size))),
+                            _ => {}
+                        }
+                    }
+                }
+                props.window = Some(AttachedWindow {
+                    start: place_of(WindowColumn::Start),
+                    end: place_of(WindowColumn::End),
+                    time: place_of(WindowColumn::Time),
+                    watermark: watermark.unwrap_or_else(|| input.end_of_input()),
+                    size_us: grouped.size_us,
+                    closed: emit == Emit::Final,
+                });
+            }
+            None if emit == Emit::Changes => {
+                for (place, key) in keys.iter().enumerate() {
+                    if let KeyPlan::Expr(it) = key
+                        && let Some(watermark) = watermark_of(&it.expr, input)
+                    {
+                        props.watermarks.push((place, watermark));
+                    }
+                }
+            }
+            // What comes out at the end of the input comes all at once, behind every watermark.
+            None => {}
+        }
+        props
+    }
+}
+
+/// Whether the watermark of an attached window is one that some column keeps to.
+fn watermark_known(input: &Rel, attached: &AttachedWindow) -> bool {
+    let held = |place: Option<usize>| place.is_some_and(|place| input.props.watermarks.iter().any(|(column, _)| *column == place));
+    held(attached.end) || held(attached.time) || held(attached.start)
+}
+
+/// Points keys and aggregates at columns that have moved.
+fn move_all(keys: &mut [NamedExpr], drafts: &mut [Draft], place: &dyn Fn(usize) -> usize) {
+    for key in keys {
+        key.expr = remap(&key.expr, place);
+    }
+    for draft in drafts {
+        let plan = &mut draft.plan;
+        let exprs = plan.args.iter_mut().chain(&mut plan.filter).chain(plan.order_by.iter_mut().map(|key| &mut key.expr));
+        for expr in exprs {
+            *expr = remap(expr, place);
+        }
+    }
+}
+
+/// The integer that a cast to a float stands on, as `Int64` or `UInt64`.
+fn integer_below_cast(expr: &Physical, schema: &Schema) -> Option<Physical> {
+    let cast = expr.downcast_ref::<CastExpr>()?;
+    if *cast.cast_type() != DataType::Float64 {
+        return None;
+    }
+    let inner = cast.expr();
+    let data_type = inner.data_type(schema).ok()?;
+    let wide = match data_type {
+        DataType::Int64 | DataType::UInt64 => return Some(Arc::clone(inner)),
+        _ if data_type.is_signed_integer() => DataType::Int64,
+        _ if data_type.is_unsigned_integer() => DataType::UInt64,
+        _ => return None,
+    };
+    Some(Arc::new(CastExpr::new(Arc::clone(inner), wide, None)))
+}
+
+/// A constant, also below casts.
+fn constant(expr: &Physical) -> Option<ScalarValue> {
+    if let Some(literal) = expr.downcast_ref::<Literal>() {
+        return Some(literal.value().clone());
+    }
+    if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+        return constant(cast.expr())?.cast_to(cast.cast_type()).ok();
+    }
+    if let Some(binary) = expr.downcast_ref::<BinaryExpr>()
+        && *binary.op() == Operator::Divide
+        && let (Some(ScalarValue::Float64(Some(left))), Some(ScalarValue::Float64(Some(right)))) =
+            (constant(binary.left()), constant(binary.right()))
+    {
+        return Some(ScalarValue::Float64(Some(left / right)));
+    }
+    None
+}
+
+/// An aggregate as a user would write it.
+fn call_text(
+    name: &str,
+    function: &AggregateFunction,
+    args: &[Physical],
+    distinct: bool,
+    order_by: &[SortKey],
+    filter: Option<&Physical>,
+) -> String {
+    let mut inside: Vec<String> = args.iter().map(text).collect();
+    match function {
+        AggregateFunction::StringAgg { delimiter } => inside.push(format!("'{delimiter}'")),
+        AggregateFunction::Percentile { fraction } | AggregateFunction::ApproxPercentile { fraction } if !name.ends_with("median") => {
+            inside.push(fraction.to_string());
+        }
+        AggregateFunction::Count if inside.is_empty() => inside.push("*".into()),
+        _ => {}
+    }
+    let mut out = format!("{name}({}{}", if distinct { "DISTINCT " } else { "" }, inside.join(", "));
+    if !order_by.is_empty() {
+        let keys: Vec<String> =
+            order_by.iter().map(|key| format!("{}{}", text(&key.expr), if key.descending { " DESC" } else { "" })).collect();
+        out.push_str(&format!(" ORDER BY {}", keys.join(", ")));
+    }
+    out.push(')');
+    if let AggregateFunction::FirstValue { ignore_nulls: true }
+    | AggregateFunction::LastValue { ignore_nulls: true }
+    | AggregateFunction::ArrayAgg { ignore_nulls: true } = function
+        && name != "any_value"
+    {
+        out.push_str(" IGNORE NULLS");
+    }
+    if let Some(filter) = filter {
+        out.push_str(&format!(" FILTER (WHERE {})", text(filter)));
+    }
+    out
+}

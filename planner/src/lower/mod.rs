@@ -1,0 +1,422 @@
+//! # Lowering
+//!
+//! From an optimised logical plan to the nodes that run. Chains of stateless operators fuse into one node; equal nodes are made once,
+//! however many queries ask for them; the facts about each node's output are derived on the way, and what cannot be kept exact or
+//! bounded is refused.
+
+mod aggregate;
+pub(crate) mod expr;
+mod prune;
+mod relation;
+mod sink;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
+use datafusion_common::{DFSchema, DataFusionError, ScalarValue};
+use datafusion_expr::logical_plan::{Distinct, TableScan, Union, Unnest};
+use datafusion_expr::{Expr, LogicalPlan};
+
+use crate::catalog::{SourceColumn, SourceTable};
+use crate::logical::{AssignWindows, QueryScope, SourceScan, ViewBody, errors_at};
+use crate::parse::LineIndex;
+use crate::plan::{
+    ChangelogKind, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Props, SinkPlan, SourceId, StateBound, Step,
+    TimeDomain, WatermarkPlan, WindowPlan,
+};
+use crate::settings::Settings;
+use crate::{PlanError, Span};
+use expr::{Physical, as_column, column, in_microseconds, monotone, physical};
+use relation::{Rel, delayed, plain_props};
+
+pub(crate) use sink::SinkRequest;
+
+/// Errors of one statement.
+type Result<T> = std::result::Result<T, Vec<PlanError>>;
+
+/// A source that is read, with all its columns until it is known which are used.
+struct SourceUse {
+    table: Arc<SourceTable>,
+    node: NodeId,
+    columns: Vec<SourceColumn>,
+}
+
+/// A physical plan in the making.
+pub(crate) struct Lowering<'a> {
+    lines: &'a LineIndex<'a>,
+    settings: Settings,
+    nodes: Vec<Node>,
+    sources: Vec<SourceUse>,
+    sinks: Vec<SinkPlan>,
+}
+
+impl<'a> Lowering<'a> {
+    pub(crate) fn new(lines: &'a LineIndex<'a>) -> Self {
+        Self { lines, settings: Settings::default(), nodes: vec![], sources: vec![], sinks: vec![] }
+    }
+
+    /// The settings for the statements that follow.
+    pub(crate) fn settings(&mut self, settings: &Settings) {
+        self.settings = settings.clone();
+    }
+
+    /// Whether anything will be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sinks.is_empty()
+    }
+
+    /// How many sinks of a connector there are.
+    pub(crate) fn count_sinks(&self, connector: &str) -> usize {
+        self.sinks.iter().filter(|sink| sink.connector == connector).count()
+    }
+
+    /// The plan: only what is used is read.
+    pub(crate) fn finish(self) -> PhysicalPlan {
+        prune::finish(self)
+    }
+
+    fn failed(&self, span: Span) -> impl Fn(DataFusionError) -> Vec<PlanError> {
+        move |error| errors_at(self.lines, error, span)
+    }
+
+    fn not_yet(&self, what: &str, span: Span, way_out: &str) -> Vec<PlanError> {
+        vec![PlanError::new("plan::not_yet", format!("{what} not supported yet"), span).help(way_out)]
+    }
+
+    /// A node: the one that is there already, if an equal one is.
+    fn node(&mut self, op: PhysicalOp, props: Props) -> NodeId {
+        if let Some(node) = self.nodes.iter().find(|node| prune::same(&node.op, &op) && node.props.schema == props.schema) {
+            return node.id;
+        }
+        let id = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        self.nodes.push(Node { id, op, props });
+        id
+    }
+
+    /// Makes a relation's steps a node.
+    fn fuse(&mut self, rel: &mut Rel) -> NodeId {
+        if !rel.steps.is_empty() {
+            let steps = std::mem::take(&mut rel.steps);
+            let schemas = std::mem::take(&mut rel.schemas);
+            let mut props = rel.props.clone();
+            props.state = StateBound::None;
+            rel.base = self.node(PhysicalOp::Stateless { input: rel.base, steps, schemas }, props);
+            rel.base_schema = Arc::clone(rel.schema());
+            rel.metadata.clear();
+        }
+        rel.base
+    }
+
+    /// A relation that is a node's output.
+    fn rel(&self, base: NodeId, sources: BTreeSet<SourceId>, window_span: Option<Span>) -> Rel {
+        let props = self.nodes[base.index()].props.clone();
+        let base_schema = Arc::clone(&props.schema);
+        Rel { base, steps: vec![], base_schema, schemas: vec![], props, sources, metadata: vec![], window_span }
+    }
+
+    /// Lowers a plan whose statement said what the scope holds.
+    fn lower(&mut self, plan: &LogicalPlan, scope: &QueryScope) -> Result<Rel> {
+        let rel = match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan, scope)?,
+            LogicalPlan::SubqueryAlias(alias) => self.lower(&alias.input, scope)?,
+            LogicalPlan::Filter(filter) => {
+                let mut rel = self.lower(&filter.input, scope)?;
+                if filter.predicate == Expr::Literal(ScalarValue::Boolean(Some(true)), None) {
+                    return Ok(rel);
+                }
+                self.refuse_volatile(&rel, std::slice::from_ref(&filter.predicate), scope)?;
+                let predicate = physical(&filter.predicate, filter.input.schema()).map_err(self.failed(scope.span))?;
+                rel.filter(predicate);
+                rel
+            }
+            LogicalPlan::Projection(projection) => {
+                let mut rel = self.lower(&projection.input, scope)?;
+                self.refuse_volatile(&rel, &projection.expr, scope)?;
+                self.project(&mut rel, &projection.expr, projection.input.schema(), &projection.schema, scope)?;
+                rel
+            }
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, scope)?,
+            LogicalPlan::Union(union) => self.union(union, scope)?,
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest, scope)?,
+            LogicalPlan::Extension(extension) => {
+                let node = extension.node.as_any();
+                if let Some(view) = node.downcast_ref::<ViewBody>() {
+                    self.lower(&view.input, &view.scope)?
+                } else if let Some(windows) = node.downcast_ref::<AssignWindows>() {
+                    self.windows(windows, scope)?
+                } else {
+                    return Err(self.not_yet(&format!("{} is", extension.node.name()), scope.span, "Write the query another way."));
+                }
+            }
+            LogicalPlan::Distinct(Distinct::All(_) | Distinct::On(_)) => {
+                return Err(self.not_yet("this DISTINCT is", scope.span, "Group by the columns instead."));
+            }
+            LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
+                return Err(self.not_yet("ORDER BY and LIMIT are", scope.span, "Sort the result where it is read."));
+            }
+            LogicalPlan::Join(_) | LogicalPlan::Subquery(_) => {
+                return Err(self.not_yet("JOIN is", scope.span, "Join where the result is read."));
+            }
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
+                return Err(self.not_yet("a query without a source is", scope.span, "Read a source: connector 'datagen' makes rows."));
+            }
+            other => {
+                let name = other.display().to_string();
+                let name = name.split([':', ' ']).next().unwrap_or_default().to_string();
+                return Err(self.not_yet(&format!("{name} is"), scope.span, "Write the query another way."));
+            }
+        };
+        let width = plan.schema().fields().len();
+        assert!(
+            width == 0 || rel.schema().fields().len() == width,
+            "lowering invariant: columns stay in place: {} and {}",
+            rel.schema(),
+            plan.schema()
+        );
+        Ok(rel)
+    }
+
+    fn project(&self, rel: &mut Rel, exprs: &[Expr], input: &DFSchema, output: &DFSchema, scope: &QueryScope) -> Result<()> {
+        if exprs.is_empty() {
+            // Only the number of rows matters from here on.
+            return Ok(());
+        }
+        let before = Arc::clone(rel.schema());
+        let mut named = Vec::new();
+        let mut fields: Vec<FieldRef> = Vec::new();
+        for (expr, field) in exprs.iter().zip(output.fields()) {
+            let made = physical(expr, input).map_err(self.failed(scope.span))?;
+            let data_type = made.data_type(&before).map_err(self.failed(scope.span))?;
+            let nullable = made.nullable(&before).unwrap_or(true) || field.is_nullable();
+            fields.push(Arc::new(Field::new(field.name(), data_type, nullable)));
+            named.push(NamedExpr { name: field.name().clone(), expr: made });
+        }
+        let same = named.len() == before.fields().len()
+            && named.iter().enumerate().all(|(place, it)| as_column(&it.expr) == Some(place))
+            && fields.iter().zip(before.fields()).all(|(new, old)| new == old);
+        if !same {
+            rel.project(named, fields);
+        }
+        Ok(())
+    }
+
+    /// A function whose answer differs from call to call may read rows that only ever come, never rows that are taken back: the
+    /// row that is taken back would not be the one that was given.
+    fn refuse_volatile(&self, rel: &Rel, exprs: &[Expr], scope: &QueryScope) -> Result<()> {
+        if rel.props.changelog == ChangelogKind::AppendOnly || !exprs.iter().any(Expr::is_volatile) {
+            return Ok(());
+        }
+        let error = PlanError::new("plan::volatile", "a random value over rows that may be taken back", scope.span)
+            .label("the row taken back would not be the one given")
+            .help("Compute it where the source is read, before anything is aggregated.");
+        Err(vec![error])
+    }
+
+    /// A source, with all its columns: what is not used is dropped when the plan is complete.
+    fn source(&mut self, table: &Arc<SourceTable>) -> (SourceId, NodeId) {
+        if let Some(place) = self.sources.iter().position(|it| Arc::ptr_eq(&it.table, table)) {
+            return (SourceId(u32::try_from(place).unwrap_or(u32::MAX)), self.sources[place].node);
+        }
+        let id = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
+        let columns = table.all_columns();
+        let schema = Arc::new(Schema::new(columns.iter().map(|column| Arc::clone(&column.field)).collect::<Vec<_>>()));
+        let place_of = |it: MetadataColumn| columns.iter().position(|column| column.field.name() == it.name());
+        let mut props = plain_props(schema, table.bounded);
+        let watermark = |domain| WatermarkPlan { domain, sources: vec![id], delay_us: 0 };
+        if let Some((place, _)) = table.event_time {
+            props.watermarks.push((place, watermark(TimeDomain::EventTime)));
+        }
+        let has = |it| table.metadata().any(|metadata| metadata == it);
+        if let (true, Some(place)) = (has(MetadataColumn::Timestamp), place_of(MetadataColumn::Timestamp)) {
+            props.watermarks.push((place, watermark(TimeDomain::ProcessingTime)));
+        }
+        for (place, column) in table.columns.iter().enumerate() {
+            if matches!(column.value, crate::catalog::ColumnValue::Metadata(MetadataColumn::Timestamp)) {
+                props.watermarks.push((place, watermark(TimeDomain::ProcessingTime)));
+            }
+        }
+        let places = [MetadataColumn::Partition, MetadataColumn::Offset].map(|it| if has(it) { place_of(it) } else { None });
+        if let [Some(partition), Some(offset)] = places {
+            props.unique_keys.push(vec![partition, offset]);
+        }
+        let node = self.node(PhysicalOp::Source { source: id }, props);
+        self.sources.push(SourceUse { table: Arc::clone(table), node, columns });
+        (id, node)
+    }
+
+    fn scan(&mut self, scan: &TableScan, scope: &QueryScope) -> Result<Rel> {
+        let Some(source) = scan.source.downcast_ref::<SourceScan>() else {
+            return Err(self.not_yet("this relation is", scope.span, "Read a source."));
+        };
+        assert!(scan.filters.is_empty() && scan.fetch.is_none(), "lowering invariant: scans have no filters, none was asked for");
+        let table = Arc::clone(&source.table);
+        let (id, node) = self.source(&table);
+        let mut rel = self.rel(node, BTreeSet::from([id]), None);
+        let columns = &self.sources[id.index()].columns;
+        let hidden = columns.len() - table.metadata().count();
+        rel.metadata = table.metadata().enumerate().map(|(at, it)| (it, hidden + at)).collect();
+        // The scan's columns are the first of the source's, in the same order.
+        let width = datafusion_expr::TableSource::schema(source).fields().len();
+        let mut read: Vec<usize> = scan.projection.clone().unwrap_or_else(|| (0..width).collect());
+        if read.is_empty() {
+            // Rows without columns are counted by the column that costs least.
+            read.extend(prune::cheapest(&table.schema(true).fields));
+        }
+        let exprs = read.iter().map(|place| NamedExpr {
+            name: columns[*place].field.name().clone(),
+            expr: column(columns[*place].field.name(), *place),
+        });
+        let fields = read.iter().map(|place| Arc::clone(&columns[*place].field)).collect();
+        rel.project(exprs.collect(), fields);
+        Ok(rel)
+    }
+
+    fn windows(&mut self, windows: &AssignWindows, scope: &QueryScope) -> Result<Rel> {
+        let mut rel = self.lower(&windows.input, scope)?;
+        let failed = self.failed(scope.span);
+        let time = physical(&windows.time, windows.input.schema()).map_err(&failed)?;
+        let data_type = time.data_type(rel.schema()).map_err(&failed)?;
+        if !matches!(data_type, DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond, _)) {
+            let message = format!("windows are cut by a timestamp, not {}", crate::logical::type_name(&data_type));
+            return Err(vec![PlanError::new("plan::type_mismatch", message, self.lines.span(windows.span)).help("Name a timestamp column.")]);
+        }
+        let watermark = watermark_of(&time, &rel);
+        rel.window_span = self.lines.span(windows.span);
+        rel.assign_windows(WindowPlan {
+            kind: windows.kind,
+            offset_us: windows.offset_us,
+            time: in_microseconds(time, &data_type),
+            start: None,
+            watermark,
+            lateness_us: windows.lateness_us,
+            late: windows.late,
+        });
+        Ok(rel)
+    }
+
+    fn union(&mut self, union: &Union, scope: &QueryScope) -> Result<Rel> {
+        let mut rels = Vec::new();
+        for input in &union.inputs {
+            rels.push(self.lower(input, scope)?);
+        }
+        let width = union.schema.fields().len();
+        if width == 0 {
+            // Only the number of rows matters: one column says it, the same in every input.
+            for rel in &mut rels {
+                let one: Physical = Arc::new(datafusion_physical_expr::expressions::Literal::new(ScalarValue::Boolean(Some(true))));
+                let field = Arc::new(Field::new("$row", DataType::Boolean, false));
+                rel.project(vec![NamedExpr { name: "$row".into(), expr: one }], vec![field]);
+            }
+        }
+        // One schema for all: a column may be null if it may in any input.
+        let width = rels[0].schema().fields().len();
+        let fields: Vec<FieldRef> = (0..width)
+            .map(|place| {
+                let nullable = rels.iter().any(|rel| rel.schema().field(place).is_nullable());
+                let data_type = rels[0].schema().field(place).data_type().clone();
+                let name = union.schema.fields().get(place).map_or("$row", |field| field.name());
+                Arc::new(Field::new(name, data_type, nullable))
+            })
+            .collect();
+        let schema = Arc::new(Schema::new(fields.clone()));
+        let mut inputs = Vec::new();
+        let mut sources = BTreeSet::new();
+        for rel in &mut rels {
+            let same_types = rel.schema().fields().iter().zip(&fields).all(|(have, want)| have.data_type() == want.data_type());
+            assert!(same_types, "lowering invariant: inputs of a union are coerced to one type");
+            if rel.schema().fields() != schema.fields() {
+                let exprs = fields.iter().enumerate().map(|(at, field)| NamedExpr { name: field.name().clone(), expr: column(field.name(), at) });
+                rel.project(exprs.collect(), fields.clone());
+            }
+            inputs.push(self.fuse(rel));
+            sources.extend(rel.sources.iter().copied());
+        }
+        let mut props = plain_props(schema, rels.iter().all(|rel| rel.props.bounded));
+        if rels.iter().any(|rel| rel.props.changelog != ChangelogKind::AppendOnly) {
+            props.changelog = ChangelogKind::Retract;
+        }
+        for place in 0..width {
+            if let Some(watermark) = union_watermark(rels.iter().map(|rel| rel.props.watermarks.iter().find(|(at, _)| *at == place).map(|it| &it.1))) {
+                props.watermarks.push((place, watermark));
+            }
+        }
+        let first = rels[0].props.window.clone();
+        let alike = |other: &crate::plan::AttachedWindow, first: &crate::plan::AttachedWindow| {
+            (other.start, other.end, other.time, other.size_us) == (first.start, first.end, first.time, first.size_us)
+        };
+        if let Some(first) = first
+            && rels.iter().all(|rel| rel.props.window.as_ref().is_some_and(|window| alike(window, &first)))
+            && let Some(watermark) = union_watermark(rels.iter().map(|rel| rel.props.window.as_ref().map(|window| &window.watermark)))
+        {
+            let closed = rels.iter().all(|rel| rel.props.window.as_ref().is_some_and(|window| window.closed));
+            props.window = Some(crate::plan::AttachedWindow { watermark, closed, ..first });
+        }
+        let span = rels.iter().find_map(|rel| rel.window_span);
+        let node = self.node(PhysicalOp::Union { inputs }, props);
+        Ok(self.rel(node, sources, span))
+    }
+
+    fn unnest(&mut self, unnest: &Unnest, scope: &QueryScope) -> Result<Rel> {
+        use datafusion_common::NullHandling;
+        let mut rel = self.lower(&unnest.input, scope)?;
+        let simple = unnest.struct_type_columns.is_empty()
+            && unnest.list_type_columns.iter().all(|(_, list)| list.depth == 1)
+            && unnest.dependency_indices.iter().enumerate().all(|(at, from)| at == *from);
+        let preserve_nulls = match unnest.options.null_handling {
+            NullHandling::Drop => Some(false),
+            NullHandling::PreserveAndExpandEmpty => Some(true),
+            NullHandling::Preserve => None,
+        };
+        let (true, Some(preserve_nulls)) = (simple, preserve_nulls) else {
+            return Err(self.not_yet("this UNNEST is", scope.span, "Unnest one list at a time, one level deep."));
+        };
+        let lists: Vec<usize> = unnest.list_type_columns.iter().map(|(place, _)| *place).collect();
+        let fields = rel.schema().fields().iter().enumerate().map(|(place, field)| {
+            let name = unnest.schema.field(place).name();
+            match field.data_type() {
+                DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) if lists.contains(&place) => {
+                    Arc::new(Field::new(name, element.data_type().clone(), true))
+                }
+                _ => Arc::new(field.as_ref().clone().with_name(name)),
+            }
+        });
+        let fields = fields.collect();
+        rel.unnest(lists, preserve_nulls, fields);
+        Ok(rel)
+    }
+}
+
+/// The watermark an expression's new values keep to.
+fn watermark_of(expr: &Physical, rel: &Rel) -> Option<WatermarkPlan> {
+    let (place, lag) = monotone(expr, rel.schema())?;
+    let (_, watermark) = rel.props.watermarks.iter().find(|(column, _)| *column == place)?;
+    Some(delayed(watermark, lag))
+}
+
+/// The watermark that holds for all of some relations: the least of theirs.
+fn union_watermark<'w>(all: impl Iterator<Item = Option<&'w WatermarkPlan>>) -> Option<WatermarkPlan> {
+    let mut out: Option<WatermarkPlan> = None;
+    for watermark in all {
+        let watermark = watermark?;
+        match &mut out {
+            None => out = Some(watermark.clone()),
+            Some(sum) if sum.domain == watermark.domain => {
+                sum.sources.extend(&watermark.sources);
+                sum.sources.sort_unstable();
+                sum.sources.dedup();
+                sum.delay_us = sum.delay_us.max(watermark.delay_us);
+            }
+            Some(_) => return None,
+        }
+    }
+    out
+}
+
+/// Whether a step only passes columns on.
+fn passes_columns(step: &Step) -> Option<Vec<usize>> {
+    match step {
+        Step::Project { exprs } => exprs.iter().map(|it| as_column(&it.expr)).collect(),
+        Step::Filter { .. } | Step::AssignWindows { .. } | Step::Unnest { .. } => None,
+    }
+}

@@ -1,0 +1,328 @@
+//! The end of lowering: sources read only what is used, steps that only pass columns on are folded away, and nodes are numbered anew.
+//! Also: when two operators are equal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use datafusion_common::DFSchema;
+
+use super::expr::{Physical, columns, in_microseconds, physical, remap};
+use super::{Lowering, SourceUse, passes_columns};
+use crate::catalog::{ColumnValue, SourceTable};
+use crate::logical::ident_column;
+use crate::plan::{
+    AggregatePlan, EventTimePlan, KeyPlan, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, SourceId, SourcePlan, Step,
+    TimeDomain, WatermarkStrategy, WindowPlan,
+};
+
+/// Whether two operators do the same to the same input.
+pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
+    match (left, right) {
+        (PhysicalOp::Source { source: a }, PhysicalOp::Source { source: b }) => a == b,
+        (PhysicalOp::Stateless { input: a, steps: s, .. }, PhysicalOp::Stateless { input: b, steps: t, .. }) => {
+            a == b && s.len() == t.len() && s.iter().zip(t).all(|(s, t)| same_step(s, t))
+        }
+        (PhysicalOp::Union { inputs: a }, PhysicalOp::Union { inputs: b }) => a == b,
+        (
+            PhysicalOp::Aggregate { input: a, keys: k, aggregates: g, window: w, emit: e },
+            PhysicalOp::Aggregate { input: b, keys: l, aggregates: h, window: v, emit: f },
+        ) => {
+            a == b
+                && e == f
+                && k.len() == l.len()
+                && k.iter().zip(l).all(|(k, l)| same_key(k, l))
+                && g.len() == h.len()
+                && g.iter().zip(h).all(|(g, h)| same_aggregate(g, h))
+                && match (w, v) {
+                    (Some(w), Some(v)) => same_window(w, v),
+                    (None, None) => true,
+                    _ => false,
+                }
+        }
+        // Two sinks are two, whatever they write.
+        (PhysicalOp::Sink { .. }, _) => false,
+        (PhysicalOp::Source { .. } | PhysicalOp::Stateless { .. } | PhysicalOp::Union { .. } | PhysicalOp::Aggregate { .. }, _) => false,
+    }
+}
+
+fn same_expr(left: &Physical, right: &Physical) -> bool {
+    left.as_ref() == right.as_ref()
+}
+
+fn same_named(left: &[NamedExpr], right: &[NamedExpr]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).all(|(a, b)| a.name == b.name && same_expr(&a.expr, &b.expr))
+}
+
+fn same_step(left: &Step, right: &Step) -> bool {
+    match (left, right) {
+        (Step::Filter { predicate: a }, Step::Filter { predicate: b }) => same_expr(a, b),
+        (Step::Project { exprs: a }, Step::Project { exprs: b }) => same_named(a, b),
+        (Step::AssignWindows { window: a }, Step::AssignWindows { window: b }) => same_window(a, b),
+        (Step::Unnest { columns: a, preserve_nulls: m }, Step::Unnest { columns: b, preserve_nulls: n }) => a == b && m == n,
+        (Step::Filter { .. } | Step::Project { .. } | Step::AssignWindows { .. } | Step::Unnest { .. }, _) => false,
+    }
+}
+
+fn same_window(left: &WindowPlan, right: &WindowPlan) -> bool {
+    let same_start = match (&left.start, &right.start) {
+        (Some(a), Some(b)) => same_expr(a, b),
+        (None, None) => true,
+        _ => false,
+    };
+    same_start
+        && same_expr(&left.time, &right.time)
+        && (left.kind, left.offset_us, left.lateness_us, left.late, &left.watermark)
+            == (right.kind, right.offset_us, right.lateness_us, right.late, &right.watermark)
+}
+
+fn same_key(left: &KeyPlan, right: &KeyPlan) -> bool {
+    match (left, right) {
+        (KeyPlan::Expr(a), KeyPlan::Expr(b)) => a.name == b.name && same_expr(&a.expr, &b.expr),
+        (KeyPlan::Window(a, m), KeyPlan::Window(b, n)) => a == b && m == n,
+        (KeyPlan::Expr(_) | KeyPlan::Window(_, _), _) => false,
+    }
+}
+
+fn same_aggregate(left: &AggregatePlan, right: &AggregatePlan) -> bool {
+    let same_filter = match (&left.filter, &right.filter) {
+        (Some(a), Some(b)) => same_expr(a, b),
+        (None, None) => true,
+        _ => false,
+    };
+    let same_order = left.order_by.len() == right.order_by.len()
+        && left.order_by.iter().zip(&right.order_by).all(|(a, b)| {
+            same_expr(&a.expr, &b.expr) && (a.descending, a.nulls_first) == (b.descending, b.nulls_first)
+        });
+    same_filter
+        && same_order
+        && left.function == right.function
+        && left.args.len() == right.args.len()
+        && left.args.iter().zip(&right.args).all(|(a, b)| same_expr(a, b))
+        && (left.distinct, left.retractable, &left.output) == (right.distinct, right.retractable, &right.output)
+}
+
+/// Completes a plan.
+pub(super) fn finish(lowering: Lowering<'_>) -> PhysicalPlan {
+    let Lowering { mut nodes, sources, sinks, .. } = lowering;
+    let waited_for = watermarks_waited_for(&nodes);
+    let mut plans = Vec::new();
+    for (at, source) in sources.iter().enumerate() {
+        let id = SourceId(u32::try_from(at).unwrap_or(u32::MAX));
+        let kept: Vec<usize> = columns_of_source(&nodes, source.node).into_iter().collect();
+        narrow(&mut nodes, source.node, &kept);
+        plans.push(source_plan(source, &kept, waited_for.contains(&id)));
+    }
+    for node in &mut nodes {
+        if let PhysicalOp::Stateless { steps, schemas, .. } = &mut node.op {
+            fold(steps, schemas);
+        }
+    }
+    let nodes = renumber(nodes);
+    PhysicalPlan::new(nodes, plans, sinks)
+}
+
+/// Sources whose event time some window waits for.
+fn watermarks_waited_for(nodes: &[Node]) -> BTreeSet<SourceId> {
+    let mut found = BTreeSet::new();
+    for node in nodes {
+        if let PhysicalOp::Aggregate { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. } = &node.op
+            && watermark.domain == TimeDomain::EventTime
+        {
+            found.extend(watermark.sources.iter().copied());
+        }
+    }
+    found
+}
+
+/// The columns of a source that something reads. Every reader begins with a projection, made when the source was scanned.
+fn columns_of_source(nodes: &[Node], source: NodeId) -> BTreeSet<usize> {
+    let mut used = BTreeSet::new();
+    for node in nodes.iter().filter(|node| node.op.inputs().contains(&source)) {
+        let PhysicalOp::Stateless { steps, .. } = &node.op else {
+            unreachable!("lowering invariant: a source is read through a projection")
+        };
+        if let Some(Step::Project { exprs }) = steps.first() {
+            used.extend(exprs.iter().flat_map(|it| columns(&it.expr)));
+        }
+    }
+    used
+}
+
+/// Leaves a source only some of its columns.
+fn narrow(nodes: &mut [Node], source: NodeId, kept: &[usize]) {
+    let place_of: BTreeMap<usize, usize> = kept.iter().enumerate().map(|(new, old)| (*old, new)).collect();
+    let place = |old: usize| place_of.get(&old).copied().unwrap_or(old);
+    for node in nodes.iter_mut() {
+        let props = &mut node.props;
+        if node.id == source {
+            let fields: Vec<FieldRef> = kept.iter().map(|old| Arc::clone(&props.schema.fields()[*old])).collect();
+            props.schema = Arc::new(Schema::new(fields));
+            props.unique_keys.retain(|key| key.iter().all(|it| place_of.contains_key(it)));
+            props.unique_keys.iter_mut().flatten().for_each(|it| *it = place(*it));
+            props.watermarks.retain(|(column, _)| place_of.contains_key(column));
+            props.watermarks.iter_mut().for_each(|(column, _)| *column = place(*column));
+        }
+        if let PhysicalOp::Stateless { input, steps, .. } = &mut node.op
+            && *input == source
+            && let Some(Step::Project { exprs }) = steps.first_mut()
+        {
+            for it in exprs {
+                it.expr = remap(&it.expr, &place);
+            }
+        }
+    }
+}
+
+/// Folds steps that only pass columns on into the steps behind them.
+fn fold(steps: &mut Vec<Step>, schemas: &mut Vec<SchemaRef>) {
+    let mut at = 0;
+    while at < steps.len() {
+        let Some(passed) = passes_columns(&steps[at]) else {
+            at += 1;
+            continue;
+        };
+        // What comes behind must end in a projection, else the columns would come out in another order.
+        let Some(next) = steps[at + 1..].iter().position(|step| matches!(step, Step::Project { .. } | Step::Unnest { .. })) else {
+            at += 1;
+            continue;
+        };
+        let next = at + 1 + next;
+        if matches!(steps[next], Step::Unnest { .. }) || steps[at + 1..next].iter().any(|step| matches!(step, Step::AssignWindows { .. })) {
+            at += 1;
+            continue;
+        }
+        let place = |new: usize| passed[new];
+        for step in &mut steps[at + 1..=next] {
+            match step {
+                Step::Filter { predicate } => *predicate = remap(predicate, &place),
+                Step::Project { exprs } => exprs.iter_mut().for_each(|it| it.expr = remap(&it.expr, &place)),
+                Step::AssignWindows { .. } | Step::Unnest { .. } => {}
+            }
+        }
+        // The filters between get the schema they see now when nodes are numbered.
+        steps.remove(at);
+        schemas.remove(at);
+    }
+}
+
+/// Takes out stateless nodes that do nothing, gives the first filters of a chain the schema they see, and numbers nodes in order.
+fn renumber(nodes: Vec<Node>) -> Vec<Node> {
+    let mut out: Vec<Node> = Vec::new();
+    let mut moved: Vec<NodeId> = Vec::new();
+    for mut node in nodes {
+        let place = |old: NodeId| moved[old.index()];
+        match &mut node.op {
+            PhysicalOp::Source { .. } => {}
+            PhysicalOp::Stateless { input, steps, schemas } => {
+                *input = place(*input);
+                let below = Arc::clone(&out[input.index()].props.schema);
+                let mut schema = Arc::clone(&below);
+                for (step, known) in steps.iter().zip(schemas.iter_mut()) {
+                    if matches!(step, Step::Filter { .. }) {
+                        *known = Arc::clone(&schema);
+                    }
+                    schema = Arc::clone(known);
+                }
+                let idle = |step: &Step, schema: &SchemaRef| {
+                    schema == &below && passes_columns(step).is_some_and(|passed| passed.iter().enumerate().all(|(at, from)| at == *from))
+                };
+                if steps.len() == 1 && idle(&steps[0], &schemas[0]) {
+                    moved.push(*input);
+                    continue;
+                }
+                // A chain that begins by passing all columns on begins with its second step.
+                if steps.len() > 1 && idle(&steps[0], &schemas[0]) {
+                    steps.remove(0);
+                    schemas.remove(0);
+                }
+            }
+            PhysicalOp::Union { inputs } => inputs.iter_mut().for_each(|input| *input = place(*input)),
+            PhysicalOp::Aggregate { input, .. } | PhysicalOp::Sink { input, .. } => *input = place(*input),
+        }
+        node.id = NodeId(u32::try_from(out.len()).unwrap_or(u32::MAX));
+        moved.push(node.id);
+        out.push(node);
+    }
+    out
+}
+
+/// The column that costs least to read.
+pub(super) fn cheapest(fields: &arrow::datatypes::Fields) -> Option<usize> {
+    (0..fields.len()).min_by_key(|place| fields[*place].data_type().primitive_width().unwrap_or(usize::MAX))
+}
+
+/// The read of a source: what is decoded, and how the node's columns are made of it.
+fn source_plan(source: &SourceUse, kept: &[usize], keeps_time: bool) -> SourcePlan {
+    let table = &source.table;
+    let base = SourceTable::base_schema(&table.declared);
+    let base_df = DFSchema::try_from(base.clone()).unwrap_or_else(|_| DFSchema::empty());
+    // Every expression over the full base first: declared columns, then metadata.
+    let over_base = |value: &ColumnValue, field: &Field| -> Physical {
+        let made = match value {
+            ColumnValue::Declared(place) => {
+                let declared = table.declared.field(*place);
+                let plain: Physical = super::column(declared.name(), *place);
+                if declared.data_type() == field.data_type() {
+                    Ok(plain)
+                } else {
+                    Ok(Arc::new(datafusion_physical_expr::expressions::CastExpr::new(plain, field.data_type().clone(), None)) as Physical)
+                }
+            }
+            ColumnValue::Metadata(it) => physical(&ident_column(it.name()), &base_df),
+            ColumnValue::Computed(expr) => physical(expr, &base_df),
+        };
+        match made {
+            Ok(expr) => expr,
+            // Types were coerced when the column was declared.
+            Err(error) => unreachable!("lowering invariant: column {} of {} can be computed: {error}", field.name(), table.name),
+        }
+    };
+    let mut output: Vec<NamedExpr> = kept
+        .iter()
+        .map(|place| {
+            let column = &source.columns[*place];
+            NamedExpr { name: column.field.name().clone(), expr: over_base(&column.value, &column.field) }
+        })
+        .collect();
+    // An event time that nothing waits for is read only if its column is anyway.
+    let event_time = table.event_time.filter(|(place, _)| keeps_time || kept.contains(place)).map(|(place, delay_us)| {
+        let column = &source.columns[place];
+        let expr = in_microseconds(over_base(&column.value, &column.field), column.field.data_type());
+        EventTimePlan { column: column.field.name().clone(), expr, strategy: WatermarkStrategy::Bounded { delay_us } }
+    });
+
+    let mut used: BTreeSet<usize> = output.iter().flat_map(|it| columns(&it.expr)).collect();
+    used.extend(event_time.iter().flat_map(|it| columns(&it.expr)));
+    let width = table.declared.fields().len();
+    if let Some(place) = cheapest(table.declared.fields()).filter(|_| used.iter().all(|place| *place >= width)) {
+        // Rows are counted by a column at least.
+        used.insert(place);
+    }
+    let read: Vec<usize> = used.iter().copied().filter(|place| *place < width).collect();
+    let metadata: Vec<MetadataColumn> = used
+        .iter()
+        .filter(|place| **place >= width)
+        .filter_map(|place| MetadataColumn::ALL.into_iter().find(|it| it.name() == base.field(*place).name()))
+        .collect();
+    let order: Vec<usize> = used.iter().copied().collect();
+    let place = |old: usize| order.iter().position(|it| *it == old).unwrap_or(old);
+    for it in &mut output {
+        it.expr = remap(&it.expr, &place);
+    }
+    let event_time = event_time.map(|it| EventTimePlan { expr: remap(&it.expr, &place), ..it });
+    let read_schema = Arc::new(Schema::new(read.iter().map(|place| Arc::clone(&table.declared.fields()[*place])).collect::<Vec<_>>()));
+    SourcePlan {
+        name: table.name.clone(),
+        connector: table.connector.clone(),
+        options: table.options.clone(),
+        declared: Arc::clone(&table.declared),
+        read,
+        read_schema,
+        metadata,
+        output,
+        event_time,
+        on_error: table.on_error.clone(),
+        bounded: table.bounded,
+    }
+}

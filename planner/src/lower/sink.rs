@@ -1,0 +1,205 @@
+//! The top of a plan: a query's result handed to a sink, fitted to the columns the sink declares.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use datafusion_common::ScalarValue;
+use datafusion_expr::LogicalPlan;
+use datafusion_physical_expr::expressions::{CastExpr, Literal};
+use datafusion_sql::sqlparser::ast::{Query, SelectItem, SetExpr, Spanned};
+
+use super::expr::{Physical, column};
+use super::relation::Rel;
+use super::{Lowering, Result};
+use crate::PlanError;
+use crate::Span;
+use crate::connector::{ConnectorCatalog, Options};
+use crate::logical::{QueryScope, type_name};
+use crate::plan::{ChangelogKind, NamedExpr, PhysicalOp, SinkId, SinkPlan, StateBound, TimeDomain};
+use crate::statement::EmitClause;
+
+/// Where a query's result goes.
+pub(crate) struct SinkRequest<'q> {
+    pub(crate) name: String,
+    pub(crate) connector: String,
+    pub(crate) options: Options,
+    /// Declared columns, if the sink has any.
+    pub(crate) columns: Option<SchemaRef>,
+    /// Declared key.
+    pub(crate) key: Option<Vec<usize>>,
+    /// For each column of the query the declared column it is for; `None`: in order.
+    pub(crate) targets: Option<Vec<usize>>,
+    /// Where the sink was named.
+    pub(crate) span: Span,
+    /// The query as written.
+    pub(crate) query: &'q Query,
+}
+
+impl Lowering<'_> {
+    /// Lowers a query and hands its result to a sink.
+    pub(crate) fn sink(
+        &mut self,
+        connectors: &dyn ConnectorCatalog,
+        plan: &LogicalPlan,
+        scope: &QueryScope,
+        request: SinkRequest<'_>,
+    ) -> Result<()> {
+        if self.sinks.iter().any(|sink| sink.name == request.name) {
+            let error = PlanError::new("plan::duplicate_sink", format!("sink \"{}\" has a query already", request.name), request.span)
+                .help("Combine the queries with UNION ALL.");
+            return Err(vec![error]);
+        }
+        let mut rel = self.lower(plan, scope)?;
+        if scope.emit == Some(EmitClause::Final) && rel.props.changelog != ChangelogKind::AppendOnly {
+            let error = PlanError::new("plan::final_without_watermark", "this result is never final", scope.emit_span.unwrap_or(scope.span))
+                .label("what it reads takes rows back")
+                .help("Say EMIT FINAL in the view that aggregates, or say EMIT CHANGES here.");
+            return Err(vec![error]);
+        }
+        if let Some(columns) = &request.columns {
+            self.fit(&mut rel, columns, &request)?;
+        }
+        let schema = Arc::clone(rel.schema());
+        connectors.check_sink(&request.connector, &request.options, &schema, rel.props.changelog).map_err(|reason| {
+            vec![PlanError::new("plan::sink", reason, request.span).label(format!("sink \"{}\"", request.name))]
+        })?;
+        let id = SinkId(u32::try_from(self.sinks.len()).unwrap_or(u32::MAX));
+        let time = rel.props.watermarks.iter().filter(|(_, watermark)| watermark.domain == TimeDomain::EventTime);
+        self.sinks.push(SinkPlan {
+            name: request.name,
+            connector: request.connector,
+            options: request.options,
+            schema,
+            changelog: rel.props.changelog,
+            key: request.key.or_else(|| rel.props.unique_keys.first().cloned()),
+            time_column: time.map(|(place, _)| *place).min(),
+            bounded: rel.props.bounded,
+        });
+        let mut props = rel.props.clone();
+        let input = self.fuse(&mut rel);
+        props.state = StateBound::None;
+        self.node(PhysicalOp::Sink { input, sink: id }, props);
+        Ok(())
+    }
+
+    /// Brings a result into the columns a sink declares: by position, or by the column list of the INSERT.
+    fn fit(&self, rel: &mut Rel, columns: &SchemaRef, request: &SinkRequest<'_>) -> Result<()> {
+        let have = Arc::clone(rel.schema());
+        let given = request.targets.as_ref().map_or(columns.fields().len(), Vec::len);
+        if have.fields().len() != given {
+            let message = format!("\"{}\" takes {given} columns, the query has {}", request.name, have.fields().len());
+            let span = self.lines.span(request.query.span()).unwrap_or(request.span);
+            let names: Vec<&str> = match &request.targets {
+                Some(targets) => targets.iter().map(|target| columns.field(*target).name().as_str()).collect(),
+                None => columns.fields().iter().map(|field| field.name().as_str()).collect(),
+            };
+            return Err(vec![PlanError::new("plan::column_count", message, span).help(format!("Select {}.", names.join(", ")))]);
+        }
+        let mut errors = Vec::new();
+        let mut exprs = Vec::new();
+        let mut fields: Vec<FieldRef> = Vec::new();
+        for (target, field) in columns.fields().iter().enumerate() {
+            let from = match &request.targets {
+                Some(targets) => targets.iter().position(|it| *it == target),
+                None => Some(target),
+            };
+            let Some(from) = from else {
+                if !field.is_nullable() {
+                    let message = format!("column \"{}\" of \"{}\" is NOT NULL and gets no value", field.name(), request.name);
+                    errors.push(PlanError::new("plan::missing_column", message, request.span).help("Add it to the column list."));
+                }
+                let null = ScalarValue::try_from(field.data_type()).map_err(|error| crate::logical::errors_at(self.lines, error, request.span))?;
+                exprs.push(NamedExpr { name: field.name().clone(), expr: Arc::new(Literal::new(null)) });
+                fields.push(Arc::clone(field));
+                continue;
+            };
+            let given = have.field(from);
+            let span = self.item_span(request.query, from).unwrap_or(request.span);
+            let plain: Physical = column(given.name(), from);
+            let expr = if given.data_type() == field.data_type() {
+                plain
+            } else if implicit(given.data_type(), field.data_type()) {
+                Arc::new(CastExpr::new(plain, field.data_type().clone(), None))
+            } else {
+                let (is, wants) = (type_name(given.data_type()), type_name(field.data_type()));
+                let message = format!("column \"{}\" of \"{}\" is {wants}, the query gives {is}", field.name(), request.name);
+                errors.push(PlanError::new("plan::type_mismatch", message, span).help(format!("Convert it: CAST({} AS {wants}).", given.name())));
+                continue;
+            };
+            if given.is_nullable() && !field.is_nullable() {
+                let message = format!("column \"{}\" of \"{}\" is NOT NULL, the query may give null", field.name(), request.name);
+                errors.push(
+                    PlanError::new("plan::type_mismatch", message, span)
+                        .help(format!("Say what stands for null: coalesce({}, …), or declare the column without NOT NULL.", given.name())),
+                );
+                continue;
+            }
+            exprs.push(NamedExpr { name: field.name().clone(), expr });
+            fields.push(Arc::new(Field::new(field.name(), field.data_type().clone(), field.is_nullable())));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        if have.fields() != &arrow::datatypes::Fields::from(fields.clone()) {
+            rel.project(exprs, fields);
+        }
+        Ok(())
+    }
+
+    /// Where a column of the result was written, if the query says each column.
+    fn item_span(&self, query: &Query, place: usize) -> Option<Span> {
+        let SetExpr::Select(select) = query.body.as_ref() else { return None };
+        let wild = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(_, _)));
+        if wild { None } else { self.lines.span(select.projection.get(place)?.span()) }
+    }
+}
+
+/// Whether a value may become another type without being asked: nothing of it is lost, or its loss is an error of the row.
+fn implicit(from: &DataType, to: &DataType) -> bool {
+    use DataType::{
+        Binary, BinaryView, Date32, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, LargeBinary, LargeUtf8, List, Null, Struct,
+        Timestamp, UInt8, UInt16, UInt32, UInt64, Utf8, Utf8View,
+    };
+    let rank = |it: &DataType| match it {
+        Int8 => Some(1),
+        UInt8 | Int16 => Some(2),
+        UInt16 | Int32 => Some(3),
+        // Counts are unsigned 64-bit numbers that fit a signed one.
+        UInt32 | UInt64 | Int64 => Some(4),
+        _ => None,
+    };
+    match (from, to) {
+        (Null, _) => true,
+        _ if from == to => true,
+        (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
+        (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,
+        (Float32, Float64) => true,
+        (Decimal128(_, _), Decimal128(_, _) | Float32 | Float64) => true,
+        (Date32, Timestamp(_, _)) | (Timestamp(_, _), Timestamp(_, _)) => true,
+        (List(a), List(b)) => implicit(a.data_type(), b.data_type()),
+        (Struct(a), Struct(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name() == b.name() && implicit(a.data_type(), b.data_type()))
+        }
+        (from, Float32 | Float64 | Decimal128(_, _)) => rank(from).is_some(),
+        (from, to) => match (rank(from), rank(to)) {
+            (Some(from), Some(to_rank)) => from <= to_rank && !to.is_unsigned_integer(),
+            _ => false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_keeps_the_value_is_implicit() {
+        use DataType::{Float64, Int32, Int64, UInt64, Utf8};
+        for (from, to) in [(Int32, Int64), (UInt64, Int64), (Int64, Float64), (Int64, DataType::Decimal128(20, 0)), (DataType::Null, Utf8)] {
+            assert!(implicit(&from, &to), "{from} to {to}");
+        }
+        for (from, to) in [(Int64, Int32), (Float64, Int64), (Utf8, Int64), (Int64, Utf8), (Int64, UInt64), (Float64, DataType::Decimal128(9, 2))] {
+            assert!(!implicit(&from, &to), "{from} to {to}");
+        }
+    }
+}
