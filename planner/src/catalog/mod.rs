@@ -48,12 +48,10 @@ pub(crate) struct SinkTable {
     /// Declared columns; `None` when the sink takes what it is given.
     pub(crate) columns: Option<SchemaRef>,
     pub(crate) primary_key: Option<Vec<usize>>,
-    pub(crate) span: Span,
 }
 
 /// A view: a query under a name.
 pub(crate) struct View {
-    pub(crate) name: String,
     pub(crate) plan: LogicalPlan,
 }
 
@@ -156,7 +154,7 @@ impl<'a> Catalog<'a> {
 
     /// Enters a view.
     pub(crate) fn create_view(&mut self, name: &Name, if_not_exists: bool, span: Span, plan: LogicalPlan) -> Result<(), PlanError> {
-        self.enter(name, if_not_exists, span, || Relation::View(Arc::new(View { name: name.value.clone(), plan })))
+        self.enter(name, if_not_exists, span, || Relation::View(Arc::new(View { plan })))
     }
 
     fn sink(&self, name: &Name, settings: &[OptionSetting], columns: Option<&Columns>) -> Result<SinkTable, Vec<PlanError>> {
@@ -196,7 +194,7 @@ impl<'a> Catalog<'a> {
             return Err(errors);
         }
         let columns = (!fields.is_empty()).then(|| Arc::new(Schema::new(fields)) as SchemaRef);
-        Ok(SinkTable { name: name.value.clone(), connector: spec.name.to_string(), options, columns, primary_key, span: name.span })
+        Ok(SinkTable { name: name.value.clone(), connector: spec.name.to_string(), options, columns, primary_key })
     }
 
     /// A relation as the target of an INSERT.

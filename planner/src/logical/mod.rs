@@ -247,8 +247,8 @@ pub(crate) fn coerce(catalog: &Catalog<'_>, expr: Expr, schema: &DFSchema) -> Re
     let simplifier = ExprSimplifier::new(context);
     let coerced = simplifier.coerce(expr, schema).map_err(failed)?;
     let simple = simplifier.simplify(coerced).map_err(failed)?;
-    let (data_type, nullable) = simple.data_type_and_nullable(schema).map_err(failed)?;
-    Ok((simple, data_type, nullable))
+    let (_, field) = simple.to_field(schema).map_err(failed)?;
+    Ok((simple, field.data_type().clone(), field.is_nullable()))
 }
 
 /// Replaces columns by expressions.

@@ -36,9 +36,6 @@ struct Grouped {
     retention_us: i64,
 }
 
-/// The columns of a window in the order they are appended.
-const PARTS: [WindowColumn; 3] = [WindowColumn::Start, WindowColumn::End, WindowColumn::Time];
-
 impl Lowering<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate, scope: &QueryScope) -> Result<Rel> {
         let mut input = self.lower(&aggregate.input, scope)?;

@@ -9,6 +9,8 @@ pub(crate) mod expr;
 mod prune;
 mod relation;
 mod sink;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -76,8 +78,9 @@ impl<'a> Lowering<'a> {
         prune::finish(self)
     }
 
-    fn failed(&self, span: Span) -> impl Fn(DataFusionError) -> Vec<PlanError> {
-        move |error| errors_at(self.lines, error, span)
+    fn failed(&self, span: Span) -> impl Fn(DataFusionError) -> Vec<PlanError> + use<'a> {
+        let lines = self.lines;
+        move |error| errors_at(lines, error, span)
     }
 
     fn not_yet(&self, what: &str, span: Span, way_out: &str) -> Vec<PlanError> {

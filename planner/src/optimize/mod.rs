@@ -19,6 +19,9 @@ use datafusion_optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggrega
 use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion_optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 
+#[cfg(test)]
+mod tests;
+
 /// The rules, in order.
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![

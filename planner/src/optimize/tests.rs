@@ -1,0 +1,97 @@
+//! Each rule alone: a query it rewrites, and one it must leave as it is.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use super::*;
+use crate::catalog::Catalog;
+use crate::connector::{ConnectorCatalog, ConnectorSpec, Options, SourceFacts};
+use crate::parse::{LineIndex, parse};
+use crate::plan::ChangelogKind;
+use crate::statement::Statement;
+
+struct Streams;
+
+impl ConnectorCatalog for Streams {
+    fn connectors(&self) -> &[ConnectorSpec] {
+        &[ConnectorSpec { name: "stream", aliases: &[], source: true, sink: false, options: &[] }]
+    }
+
+    fn source_facts(&self, _: &str, _: &Options, _: Option<&SchemaRef>) -> std::result::Result<SourceFacts, String> {
+        Ok(SourceFacts { schema: None, bounded: false, event_time: None })
+    }
+
+    fn path_options(&self, path: &str) -> std::result::Result<(&'static str, Options), String> {
+        Err(path.to_string())
+    }
+
+    fn check_sink(&self, _: &str, _: &Options, _: &SchemaRef, _: ChangelogKind) -> std::result::Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A query's plan before and after one rule.
+fn with_rule(name: &str, query: &str) -> (String, String) {
+    let source = "CREATE SOURCE a (x BIGINT, y BIGINT, z BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH (connector = 'stream');";
+    let text = format!("{source}\n{query}");
+    let statements = parse(&text, &|_| None).expect("parses");
+    let lines = LineIndex::new(&text);
+    let mut catalog = Catalog::new(&Streams, &lines);
+    let [Statement::CreateSource(create), Statement::Query(query)] = statements.as_slice() else { panic!("a source and a query") };
+    catalog.create_source(create).expect("a source");
+    let plan = crate::logical::plan_query(&catalog, query).expect("a plan");
+    let before = plan.display_indent().to_string();
+    let rule = rules().into_iter().find(|rule| rule.name() == name).unwrap_or_else(|| panic!("{name} is a rule"));
+    let context = OptimizerContext::new_with_config_options(Arc::new(crate::logical::config())).without_query_execution_start_time();
+    let after = Optimizer::with_rules(vec![rule]).optimize(plan, &context, |_, _| {}).expect("the rule runs");
+    (before, after.display_indent().to_string())
+}
+
+#[test]
+fn every_rule_fires_where_it_should_and_only_there() {
+    let windowed = "FROM TABLE(TUMBLE(TABLE a, DESCRIPTOR(ts), INTERVAL '1' MINUTE))";
+    let cases = [
+        (
+            "optimize_unions",
+            "SELECT x FROM a UNION ALL SELECT y FROM a UNION ALL SELECT z FROM a".to_string(),
+            "SELECT x FROM a UNION ALL SELECT x FROM (SELECT DISTINCT x FROM a) AS t".to_string(),
+        ),
+        ("simplify_expressions", "SELECT x FROM a WHERE y > 1 + 2".into(), "SELECT x FROM a WHERE y > random()".into()),
+        ("replace_distinct_aggregate", "SELECT DISTINCT x FROM a".into(), "SELECT x FROM a".into()),
+        (
+            "eliminate_duplicated_expr",
+            "SELECT x + 0 AS p, count(*) AS n FROM a GROUP BY x, x".into(),
+            "SELECT count(*) AS n FROM a GROUP BY x, y".into(),
+        ),
+        (
+            "push_down_filter",
+            "SELECT x, count(*) AS n FROM a GROUP BY x HAVING x > 3".into(),
+            "SELECT x, count(*) AS n FROM a GROUP BY x HAVING count(*) > 3".into(),
+        ),
+        (
+            "push_down_filter",
+            format!("SELECT x {windowed} WHERE x > 3"),
+            format!("SELECT x {windowed} WHERE window_end > TIMESTAMP '2024-01-01 00:00:00'"),
+        ),
+        (
+            "common_sub_expression_eliminate",
+            "SELECT x * y + 1 AS p, x * y + 2 AS q FROM a".into(),
+            "SELECT random() + 1 AS p, random() + 2 AS q FROM a".into(),
+        ),
+        ("optimize_projections", "SELECT x FROM a".into(), "SELECT count(*) AS n FROM (SELECT DISTINCT x, y, z, ts FROM a) AS t".into()),
+    ];
+    for (name, fires, leaves) in cases {
+        let (before, after) = with_rule(name, &fires);
+        assert_ne!(before, after, "{name} should rewrite {fires}");
+        let (before, after) = with_rule(name, &leaves);
+        let columns = |text: &str| text.replace(" projection=[x, y, z, ts]", "");
+        assert_eq!(columns(&before), columns(&after), "{name} should leave {leaves}");
+    }
+}
+
+#[test]
+fn columns_that_windows_need_are_kept() {
+    let (_, after) = with_rule("optimize_projections", "SELECT x FROM TABLE(TUMBLE(TABLE a, DESCRIPTOR(ts), INTERVAL '1' MINUTE))");
+    assert!(after.contains("projection=[x, ts]"), "{after}");
+}
