@@ -1,6 +1,36 @@
 //! # Aggregate
 //!
 //! **Meaning.** For each key and window, the aggregates over the admitted rows whose event time falls in the window; without a window,
-//! over all rows. Equal to the batch `GROUP BY`. Plain Rust without timely: a shell moves batches and capabilities.
+//! over all rows. Equal to the batch `GROUP BY`. Without aggregates: DISTINCT.
+//! **Time.** Rows are judged where they are, each by its own watermark ([`admit`](admit::admit)), before the exchange ([`LocalHalf`]).
+//! Behind it ([`Store`]), when the watermark of a closed epoch reaches a window's exclusive end, EMIT FINAL puts the window out and forgets
+//! it; EMIT CHANGES puts out each epoch's net change as the epoch closes, and forgets a window when the watermark reaches its end
+//! plus the allowed lateness.
+//! **State.** One state per key and pane (FINAL) or window (CHANGES) that is alive; see [`panes`].
+//! **Changelog.** In: any. Out: append-only under FINAL, retract under CHANGES.
+//! **Errors.** A row that cannot be evaluated is handed back with a reason; a result that does not exist (a sum that overflows) is an
+//! error of its group, taken back when the result exists again or the group is gone.
+//!
+//! Plain Rust: timely is met in [`exchange`] only.
+
 pub mod admit;
+mod changes;
+pub mod exchange;
+mod final_windows;
+pub mod keyed_batch;
+pub mod layout;
+pub mod local_half;
+mod output;
 pub mod panes;
+#[cfg(test)]
+mod property_tests;
+mod store;
+#[cfg(test)]
+mod test_accumulators;
+mod wire;
+
+pub use keyed_batch::{KeyedBatch, Payload, global_owner};
+pub use layout::{AggregateLayout, MakeAccumulator};
+pub use local_half::{LateRows, LocalHalf, Pushed, RowWatermarks};
+pub use output::{GroupError, Output};
+pub use store::Store;

@@ -3,5 +3,6 @@
 //! Hash tables over row bytes with struct-of-arrays accumulators. Plain Rust, no timely: time is an argument.
 
 pub mod accumulator;
+pub mod group_table;
 pub mod key_rows;
 pub mod key_table;

@@ -1,0 +1,307 @@
+//! # Results that change
+//!
+//! EMIT CHANGES: at an epoch's close, for each group that rows of the epoch touched, its old result is taken back and its new one put
+//! out, unless they are equal. The old result is remembered, in bulk, before the first row of the epoch is applied. Rows of
+//! epochs that are not current wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array};
+use arrow::compute::kernels::cmp::not_distinct;
+use arrow::compute::{concat, interleave, take};
+
+use super::keyed_batch::KeyedBatch;
+use super::layout::AggregateLayout;
+use super::output::{GroupError, OUTPUT_ROWS, Output, add, describe};
+use crate::state::group_table::GroupTable;
+use crate::state::key_rows::KeyRows;
+
+/// No old result.
+const NONE: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub(super) struct ChangesStore {
+    layout: Arc<AggregateLayout>,
+    table: GroupTable,
+    by_group: Vec<GroupState>,
+    /// The number of the current round of changes, an epoch each.
+    round: u32,
+    touched: Vec<u32>,
+    /// Old results in portions, and those that were errors.
+    old: Vec<Vec<ArrayRef>>,
+    old_rows: u32,
+    old_errors: BTreeMap<u32, String>,
+    waiting: BTreeMap<u64, Vec<KeyedBatch>>,
+    /// No rows of epochs before this one will come.
+    frontier: Option<u64>,
+    closing: Option<Closing>,
+    even_empty: bool,
+    groups: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct GroupState {
+    /// The round that touched the group last.
+    round: u32,
+    /// Where its old result stands in this round.
+    old: u32,
+    /// Its result, or that it has none, is out.
+    shown: bool,
+}
+
+const UNTOUCHED: GroupState = GroupState { round: 0, old: NONE, shown: false };
+
+#[derive(Debug)]
+struct Closing {
+    epoch: u64,
+    touched: Vec<u32>,
+    position: usize,
+    old: Vec<ArrayRef>,
+}
+
+impl ChangesStore {
+    pub(super) fn new(layout: Arc<AggregateLayout>, owns_empty: bool) -> Self {
+        let table = layout.table();
+        let even_empty = owns_empty && layout.global();
+        let mut store = Self {
+            layout,
+            table,
+            by_group: Vec::new(),
+            round: 1,
+            touched: Vec::new(),
+            old: Vec::new(),
+            old_rows: 0,
+            old_errors: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            frontier: None,
+            closing: None,
+            even_empty,
+            groups: Vec::new(),
+        };
+        if even_empty {
+            let keys = KeyRows::Unit(1);
+            store.locate(&keys, &keys.hashes(), None);
+        }
+        store
+    }
+
+    pub(super) fn absorb(&mut self, epoch: u64, batch: KeyedBatch) {
+        if self.frontier == Some(epoch) && self.closing.is_none() {
+            self.apply(&batch);
+        } else {
+            assert!(self.frontier.is_none_or(|frontier| epoch >= frontier), "rows of epoch {epoch} behind the frontier");
+            self.waiting.entry(epoch).or_default().push(batch);
+        }
+    }
+
+    pub(super) fn advance(&mut self, frontier: u64) {
+        if self.frontier.is_some_and(|known| known >= frontier) {
+            return;
+        }
+        self.frontier = Some(frontier);
+        if self.closing.is_none() && self.waiting.keys().next() == Some(&frontier) {
+            for batch in self.waiting.remove(&frontier).unwrap_or_default() {
+                self.apply(&batch);
+            }
+        }
+    }
+
+    fn locate(&mut self, keys: &KeyRows, hashes: &[u64], panes: Option<&[i64]>) {
+        self.table.locate(keys, hashes, panes, &mut self.groups);
+        self.by_group.resize(self.table.groups().max(self.by_group.len()), UNTOUCHED);
+        let mut shown = Vec::new();
+        for group in &self.groups {
+            let state = &mut self.by_group[*group as usize];
+            if state.round != self.round {
+                state.round = self.round;
+                state.old = NONE;
+                self.touched.push(*group);
+                if state.shown {
+                    state.old = self.old_rows + shown.len() as u32;
+                    shown.push(*group);
+                }
+            }
+        }
+        if !shown.is_empty() {
+            let mut errors = Vec::new();
+            self.old.push(self.table.evaluate(&shown, &mut errors));
+            self.old_errors.extend(errors.into_iter().map(|(position, reason)| (self.old_rows + position as u32, reason)));
+            self.old_rows += shown.len() as u32;
+        }
+    }
+
+    fn apply(&mut self, batch: &KeyedBatch) {
+        self.locate(&batch.keys, &batch.hashes, batch.panes.as_deref());
+        add(&mut self.table, &self.layout, batch, &self.groups);
+    }
+
+    pub(super) fn close(&mut self, epoch: u64, watermark: i64) -> Output {
+        if self.closing.is_none() {
+            while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= epoch) {
+                for batch in first.remove() {
+                    self.apply(&batch);
+                }
+            }
+            let mut touched = std::mem::take(&mut self.touched);
+            self.table.sort(&mut touched);
+            let parts = std::mem::take(&mut self.old);
+            let old = (0..parts.first().map_or(0, Vec::len))
+                .map(|column| {
+                    let parts: Vec<&dyn Array> = parts.iter().map(|columns| columns[column].as_ref()).collect();
+                    concat(&parts).expect("results of one aggregate have one type")
+                })
+                .collect();
+            self.closing = Some(Closing { epoch, touched, position: 0, old });
+        }
+        let mut closing = self.closing.take().expect("set above");
+        assert_eq!(closing.epoch, epoch, "one epoch closes at a time");
+        let end = (closing.position + OUTPUT_ROWS / 2).min(closing.touched.len());
+        let mut output = self.changes(&closing.touched[closing.position..end], &closing.old);
+        closing.position = end;
+        if end < closing.touched.len() {
+            self.closing = Some(closing);
+            output.more = true;
+        } else {
+            self.settle(&closing.touched, epoch, watermark);
+        }
+        output
+    }
+
+    /// The changes of some groups that were touched.
+    fn changes(&self, groups: &[u32], old: &[ArrayRef]) -> Output {
+        let Some(keys) = self.table.keys(groups) else {
+            return Output {
+                rows: arrow::array::RecordBatch::new_empty(self.layout.output().clone()),
+                diffs: None,
+                errors: vec![],
+                more: false,
+            };
+        };
+        let ends: Vec<i64> = groups.iter().map(|group| self.table.pane(*group)).collect();
+        let key_columns = self.layout.key_columns(&keys, &ends);
+        let mut failed = Vec::new();
+        let new = self.table.evaluate(groups, &mut failed);
+        let mut failed = failed.into_iter().peekable();
+        let olds: Vec<u32> = groups.iter().map(|group| self.by_group[*group as usize].old).collect();
+        let before: Option<Vec<ArrayRef>> = olds.iter().any(|old| *old != NONE).then(|| {
+            let rows: UInt32Array = olds.iter().map(|old| (*old != NONE).then_some(*old)).collect();
+            old.iter().map(|column| take(column, &rows, None).expect("old results lie within")).collect()
+        });
+        let same: Option<BooleanArray> = before.as_ref().map(|before| equal_rows(before, &new, groups.len()));
+
+        let (mut picks, mut diffs, mut errors) = (Vec::with_capacity(groups.len()), Vec::with_capacity(groups.len()), Vec::new());
+        for (row, group) in groups.iter().enumerate() {
+            let failure = failed.next_if(|(position, _)| *position == row).map(|(_, reason)| reason);
+            let there = self.even_empty || self.table.exists(*group);
+            let failure = failure.filter(|_| there);
+            let was = olds[row] != NONE;
+            let old_failure = if was { self.old_errors.get(&olds[row]) } else { None };
+            if let (Some(old), Some(new)) = (old_failure, &failure)
+                && old == new
+            {
+                continue;
+            }
+            let unchanged = was && there && old_failure.is_none() && failure.is_none();
+            if unchanged && same.as_ref().is_some_and(|same| same.value(row)) {
+                continue;
+            }
+            match old_failure {
+                Some(reason) => {
+                    errors.push(GroupError { group: describe(&self.layout, &key_columns, row), reason: reason.clone(), diff: -1 });
+                }
+                None if was => {
+                    picks.push((0, row));
+                    diffs.push(-1);
+                }
+                None => {}
+            }
+            match failure {
+                Some(reason) => errors.push(GroupError { group: describe(&self.layout, &key_columns, row), reason, diff: 1 }),
+                None if there => {
+                    picks.push((1, row));
+                    diffs.push(1);
+                }
+                None => {}
+            }
+        }
+        let rows: UInt32Array = picks.iter().map(|(_, row)| *row as u32).collect::<Vec<_>>().into();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(key_columns.len() + new.len());
+        let all = picks.len() == groups.len() && before.is_none();
+        if all {
+            columns.extend(key_columns);
+            columns.extend(new);
+        } else {
+            columns.extend(key_columns.iter().map(|column| take(column, &rows, None).expect("rows lie within")));
+            columns.extend(new.iter().enumerate().map(|(position, column)| match &before {
+                None => take(column, &rows, None).expect("rows lie within"),
+                Some(before) => {
+                    interleave(&[before[position].as_ref(), column.as_ref()], &picks).expect("results of one aggregate have one type")
+                }
+            }));
+        }
+        let diffs = diffs.contains(&-1).then_some(diffs);
+        Output { rows: self.layout.batch(columns, picks.len()), diffs, errors, more: false }
+    }
+
+    /// Ends the round: forgets groups that are gone and windows that no row can reach.
+    fn settle(&mut self, touched: &[u32], epoch: u64, watermark: i64) {
+        let mut gone = Vec::new();
+        for group in touched {
+            let there = self.even_empty || self.table.exists(*group);
+            self.by_group[*group as usize].shown = there;
+            if !there {
+                gone.push(*group);
+            }
+        }
+        self.table.release(&gone);
+        if let Some(window) = &self.layout.window {
+            let over: Vec<i64> = self.table.panes().take_while(|end| end.saturating_add(window.lateness_us) <= watermark).collect();
+            for end in over {
+                for group in self.table.pane_groups(end, false) {
+                    self.by_group[group as usize] = UNTOUCHED;
+                }
+                self.table.release_pane(end);
+            }
+        }
+        self.by_group.truncate(self.table.groups());
+        self.old_rows = 0;
+        self.old_errors.clear();
+        self.round = match self.round.checked_add(1) {
+            Some(round) => round,
+            None => {
+                self.by_group.iter_mut().for_each(|state| state.round = 0);
+                1
+            }
+        };
+        // Rows that came in while the closing was under way.
+        self.frontier = self.frontier.max(Some(epoch + 1));
+        if let Some(frontier) = self.frontier
+            && let Some(batches) = self.waiting.remove(&frontier)
+        {
+            batches.iter().for_each(|batch| self.apply(batch));
+        }
+    }
+
+    pub(super) fn groups(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let waiting: usize = self.waiting.values().flatten().map(KeyedBatch::bytes).sum();
+        self.table.bytes() + waiting + self.by_group.capacity() * size_of::<GroupState>()
+    }
+}
+
+/// For each row, whether all columns hold equal values, null being equal to null.
+fn equal_rows(left: &[ArrayRef], right: &[ArrayRef], rows: usize) -> BooleanArray {
+    let mut same = BooleanArray::from(vec![true; rows]);
+    for (left, right) in left.iter().zip(right) {
+        let equal = not_distinct(left, right).unwrap_or_else(|_| {
+            // Nested values: no kernel compares them.
+            (0..rows).map(|row| Some(left.slice(row, 1).as_ref() == right.slice(row, 1).as_ref())).collect()
+        });
+        same = arrow::compute::and(&same, &equal).expect("as long as each other");
+    }
+    same
+}

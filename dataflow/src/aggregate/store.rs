@@ -1,0 +1,95 @@
+//! # The half of an aggregate behind the exchange
+//!
+//! Keeps the groups that one worker owns. The shell hands it what arrives, with its epoch, and closes epochs in order.
+
+use std::sync::Arc;
+
+use tidemark_planner::plan::Emit;
+
+use super::changes::ChangesStore;
+use super::final_windows::FinalStore;
+use super::keyed_batch::KeyedBatch;
+use super::layout::AggregateLayout;
+use super::output::Output;
+
+/// Groups of one worker.
+#[derive(Debug)]
+pub struct Store {
+    kind: Kind,
+    closed: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Final(Box<FinalStore>),
+    Changes(Box<ChangesStore>),
+}
+
+impl Store {
+    /// An empty store. `owns_empty` says that this worker is the one that owns the one group of an aggregate without keys
+    /// ([`super::global_owner`]), whose result exists even over no rows.
+    pub fn new(layout: Arc<AggregateLayout>, owns_empty: bool) -> Self {
+        let kind = match layout.emit {
+            Emit::Final => Kind::Final(Box::new(FinalStore::new(layout, owns_empty))),
+            Emit::Changes => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty))),
+        };
+        Self { kind, closed: None }
+    }
+
+    /// Takes rows of an epoch that is not closed.
+    ///
+    /// # Panics
+    /// If the epoch is closed, or a row counts for a window that has come out: lateness was judged wrongly.
+    pub fn absorb(&mut self, epoch: u64, batch: KeyedBatch) {
+        assert!(self.closed.is_none_or(|closed| epoch > closed), "rows of epoch {epoch}, which is closed");
+        if batch.is_empty() {
+            return;
+        }
+        match &mut self.kind {
+            Kind::Final(store) => store.absorb(&batch),
+            Kind::Changes(store) => store.absorb(epoch, batch),
+        }
+    }
+
+    /// Says that all epochs before this one are closed, or will not be since they have no rows: rows of this one need not wait for
+    /// its closing. Optional; the epoch after one that was closed is known anyway.
+    pub fn advance(&mut self, frontier: u64) {
+        match &mut self.kind {
+            Kind::Final(_) => {}
+            Kind::Changes(store) => store.advance(frontier),
+        }
+    }
+
+    /// Closes an epoch with its watermark: all rows of it and of those before have come. Call again while [`Output::more`].
+    /// `i64::MAX` ends the input: everything comes out.
+    ///
+    /// # Panics
+    /// If a later epoch is closed already.
+    pub fn close(&mut self, epoch: u64, watermark: i64) -> Output {
+        assert!(self.closed.is_none_or(|closed| epoch > closed), "epoch {epoch} is closed");
+        let output = match &mut self.kind {
+            Kind::Final(store) => store.close(watermark),
+            Kind::Changes(store) => store.close(epoch, watermark),
+        };
+        if !output.more {
+            self.closed = Some(epoch);
+        }
+        output
+    }
+
+    /// Number of groups kept: of each pane or window its own.
+    pub fn groups(&self) -> usize {
+        match &self.kind {
+            Kind::Final(store) => store.groups(),
+            Kind::Changes(store) => store.groups(),
+        }
+    }
+
+    /// Bytes of memory held.
+    pub fn bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Final(store) => store.bytes(),
+            Kind::Changes(store) => store.bytes(),
+        }
+    }
+}
