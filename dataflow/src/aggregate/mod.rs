@@ -24,6 +24,8 @@ mod output;
 pub mod panes;
 #[cfg(test)]
 mod property_tests;
+#[cfg(test)]
+mod speed_tests;
 mod store;
 #[cfg(test)]
 mod test_accumulators;
