@@ -4,10 +4,13 @@
 //! are read: it makes one pass over a chunk, builds Arrow columns directly and skips the rest. A bad record never stops a
 //! chunk: it becomes a [`RowError`](crate::source::RowError) with its offset, its bytes and what was found.
 
+mod column;
 pub mod csv;
 pub mod encode;
+mod fault;
 pub mod infer;
 pub mod ndjson;
+mod parse;
 
 use tidemark_planner::connector::OptionSpec;
 
