@@ -3,6 +3,7 @@
 use arrow::datatypes::Schema;
 
 use super::CsvOptions;
+use super::record::header_fields;
 
 /// The names of the fields of a record, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,13 +22,22 @@ impl CsvLayout {
         Self { names }
     }
 
-    /// From a header record, with or without its line end and the byte order mark before it.
+    /// From a header record, with or without its line end and the byte order mark and comments before it. A field without a
+    /// name is called by its place: `column3`.
     ///
     /// # Errors
-    /// One sentence, when it is not text, or a name is empty or there twice.
+    /// One sentence, when it is not text, or a name is there twice.
     pub fn from_header(record: &[u8], options: &CsvOptions) -> Result<Self, String> {
-        let _ = (record, options);
-        Err("csv headers are not read yet".into())
+        let fields = header_fields(record, options)?;
+        let mut names: Vec<String> = Vec::with_capacity(fields.len());
+        for (at, name) in fields.into_iter().enumerate() {
+            let name = if name.is_empty() { format!("column{}", at + 1) } else { name };
+            if names.contains(&name) {
+                return Err(format!("the header has the column \"{name}\" twice"));
+            }
+            names.push(name);
+        }
+        Ok(Self { names })
     }
 
     /// The names.

@@ -94,16 +94,26 @@ impl CsvOptions {
         if quote == Some(delimiter) || escape == Some(delimiter) || comment == Some(delimiter) || (comment.is_some() && comment == quote) {
             return Err("options 'delimiter', 'quote', 'escape' and 'comment' need different characters".into());
         }
+        let null = options.get("null").unwrap_or_default().to_owned();
+        check_null(&null, delimiter, quote)?;
         Ok(Self {
             delimiter,
             header: options.get("header") != Some("false"),
             quote,
             escape: escape.filter(|escape| Some(*escape) != quote),
-            null: options.get("null").unwrap_or_default().to_owned(),
+            null,
             comment,
             timestamp_unit: timestamp_unit(options),
         })
     }
+}
+
+/// Whether a text for null can be told from the characters around it.
+pub(crate) fn check_null(null: &str, delimiter: u8, quote: Option<u8>) -> Result<(), String> {
+    if null.bytes().any(|byte| byte == delimiter || Some(byte) == quote || matches!(byte, b'\n' | b'\r')) {
+        return Err(format!("option 'null' must not hold a delimiter, quote or line end, as '{null}' does"));
+    }
+    Ok(())
 }
 
 /// An option that is one ASCII character, or empty for none.

@@ -1,12 +1,19 @@
 //! # Encoders
 //!
-//! Batches of changes to text.
+//! Batches of changes to text, and single cells for those who print tables.
 
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::SchemaRef;
+mod cell;
+mod csv;
+mod ndjson;
+#[cfg(test)]
+mod tests;
 
-use super::csv::CsvOptions;
-use crate::source::ConnectorError;
+pub use cell::TimestampStyle;
+pub use csv::CsvEncoder;
+pub use ndjson::NdjsonEncoder;
+
+use arrow::array::Array;
+use cell::Cells;
 
 /// How a change shows that it is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,63 +27,17 @@ pub enum ChangeField {
     Diff,
 }
 
-/// Writes newline-delimited JSON.
-#[derive(Debug)]
-pub struct NdjsonEncoder {
-    schema: SchemaRef,
-}
-
-impl NdjsonEncoder {
-    /// An encoder for rows of a schema.
-    ///
-    /// # Errors
-    /// When a column has a type JSON cannot carry.
-    pub fn new(schema: SchemaRef, changes: ChangeField, style: TimestampStyle) -> Result<Self, ConnectorError> {
-        let _ = (changes, style);
-        Ok(Self { schema })
-    }
-
-    /// Appends rows to `out`; `diffs` is `None` when all are +1. Returns the number of lines.
-    pub fn encode(&mut self, rows: &RecordBatch, diffs: Option<&[i64]>, out: &mut Vec<u8>) -> u64 {
-        let _ = (rows, diffs, out, &self.schema);
-        0
-    }
-}
-
-/// How timestamps are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimestampStyle {
-    /// `2024-01-01T00:00:00.123`.
-    Iso,
-    /// `2024-01-01 00:00:00.123`.
-    Sql,
-}
-
-/// Writes CSV.
-#[derive(Debug)]
-pub struct CsvEncoder {
-    schema: SchemaRef,
-}
-
-impl CsvEncoder {
-    /// An encoder for rows of a schema.
-    ///
-    /// # Errors
-    /// When a column has a type CSV cannot carry.
-    pub fn new(schema: SchemaRef, options: CsvOptions, changes: ChangeField) -> Result<Self, ConnectorError> {
-        let _ = (options, changes);
-        Ok(Self { schema })
-    }
-
-    /// Appends the header line, whatever the option `header` says.
-    pub fn header(&self, out: &mut Vec<u8>) {
-        let _ = (&self.schema, out);
-    }
-
-    /// Appends rows to `out`; `diffs` is `None` when all are +1. Returns the number of records.
-    pub fn encode(&mut self, rows: &RecordBatch, diffs: Option<&[i64]>, out: &mut Vec<u8>) -> u64 {
-        let _ = (rows, diffs, out);
-        0
+impl ChangeField {
+    /// Lines for a change: how many, and what is written in each.
+    fn lines(self, diff: i64) -> (u64, i64) {
+        match self {
+            Self::None => {
+                assert!(diff >= 0, "a retraction came to an encoder that writes no changes");
+                (diff.unsigned_abs(), diff)
+            }
+            Self::Op => (diff.unsigned_abs(), diff),
+            Self::Diff => (u64::from(diff != 0), diff),
+        }
     }
 }
 
@@ -88,17 +49,33 @@ pub fn format_cell(array: &dyn Array, row: usize, out: &mut String) {
 
 /// Formats the values of one column.
 pub struct CellFormatter<'a> {
-    array: &'a dyn Array,
+    cells: Cells<'a>,
 }
 
 impl<'a> CellFormatter<'a> {
     /// For a column.
     pub fn new(array: &'a dyn Array) -> Self {
-        Self { array }
+        Self { cells: Cells::new(array, TimestampStyle::Sql) }
     }
 
-    /// Appends one value.
+    /// Whether a value is null.
+    pub fn is_null(&self, row: usize) -> bool {
+        self.cells.is_null(row)
+    }
+
+    /// Appends one value; null as `null`.
     pub fn write(&self, row: usize, out: &mut String) {
-        let _ = (self.array, row, out);
+        let mut bytes = Vec::new();
+        self.write_bytes(row, &mut bytes);
+        out.push_str(&String::from_utf8_lossy(&bytes));
+    }
+
+    /// [`CellFormatter::write`] to a buffer of bytes, without a detour.
+    pub fn write_bytes(&self, row: usize, out: &mut Vec<u8>) {
+        if self.cells.is_null(row) {
+            out.extend_from_slice(b"null");
+        } else {
+            self.cells.text(row, out);
+        }
     }
 }

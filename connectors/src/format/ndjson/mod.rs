@@ -9,6 +9,8 @@ mod index;
 mod options;
 mod skip;
 mod string;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::sync::Arc;
@@ -20,6 +22,8 @@ pub(crate) use guess::Guess;
 pub(crate) use index::{Block, Index};
 pub use options::NdjsonOptions;
 pub(crate) use options::{TIMESTAMP_UNIT, timestamp_unit};
+pub(crate) use skip::{no_value, number_end, skip_value};
+pub(crate) use string::unescape;
 pub(crate) use value::Reader;
 
 use super::column::Records;

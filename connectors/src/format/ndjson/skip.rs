@@ -4,21 +4,11 @@ use super::DEPTH_MAX;
 use super::index::Block;
 use crate::format::fault::{Fallible, Fault, excerpt};
 
-/// One past the end of the value at a place, looking at no more than is needed to find it: brackets and quotes are matched,
-/// numbers and words are not read.
-#[inline]
-pub(crate) fn skip_value(block: &Block<'_>, at: usize) -> Fallible<usize> {
-    match block.peek(at) {
-        b'"' => Ok(block.string_end(at + 1)? + 1),
-        b'{' | b'[' => skip_nested(block, at),
-        _ => {
-            let mut end = at;
-            while block.peek(end).is_ascii_alphanumeric() || matches!(block.peek(end), b'-' | b'+' | b'.') {
-                end += 1;
-            }
-            if end == at { Err(no_value(block, at)) } else { Ok(end) }
-        }
-    }
+/// One past the end of the value at a place, which must be JSON: whether a record is bad does not depend on the columns read.
+/// `depth` counts the brackets around it.
+#[inline(always)]
+pub(crate) fn skip_value(block: &Block<'_>, at: usize, depth: usize, scratch: &mut String) -> Fallible<usize> {
+    if block.peek(at) == b'"' { check_string(block, at, scratch) } else { check_value(block, at, depth, scratch) }
 }
 
 /// A fault: there is no value here.
@@ -27,52 +17,36 @@ pub(crate) fn no_value(block: &Block<'_>, at: usize) -> Box<Fault> {
     Fault::new(format!("expected a value, found {}", found(block, at)))
 }
 
-/// What stands at a place, for messages.
+/// What stands at a place, for messages: a string, a word or number, or all that is in brackets; else the rest of the line.
 #[cold]
 pub(crate) fn found(block: &Block<'_>, at: usize) -> String {
-    match block.bytes.get(at) {
-        None | Some(b'\n') => "the end of the line".into(),
-        Some(_) => {
-            let rest = &block.bytes[at..];
-            let line = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-            let value = matches!(rest[0], b'"' | b'{' | b'[' | b'-' | b'0'..=b'9' | b'a'..=b'z');
-            match skip_value(block, at) {
-                Ok(end) if value => excerpt(&block.bytes[at..end]),
-                _ => excerpt(&rest[..line]),
-            }
-        }
-    }
+    let rest = match block.bytes.get(at..) {
+        None | Some([] | [b'\n', ..]) => return "the end of the line".into(),
+        Some(rest) => &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())],
+    };
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.' | b'_');
+    let len = match rest[0] {
+        b'"' => block.string_end(at + 1).ok().map(|end| end + 1 - at),
+        b'{' | b'[' => bracketed(block, at).map(|end| end - at),
+        byte if plain(&byte) => Some(rest.iter().take_while(|byte| plain(byte)).count()),
+        _ => None,
+    };
+    excerpt(&rest[..len.unwrap_or(rest.len()).min(rest.len())])
 }
 
-fn skip_nested(block: &Block<'_>, start: usize) -> Fallible<usize> {
-    // One bit for each open bracket, the innermost lowest: 1 for a list.
-    let mut kinds = 0u128;
-    let mut depth = 0;
-    let mut at = start;
+/// One past the bracket that closes the one at a place, if any does.
+fn bracketed(block: &Block<'_>, mut at: usize) -> Option<usize> {
+    let mut depth = 0usize;
     loop {
-        match block.peek(at) {
-            b'"' => at = block.string_end(at + 1)? + 1,
-            open @ (b'{' | b'[') => {
-                depth += 1;
-                if depth > DEPTH_MAX {
-                    return Err(too_deep());
-                }
-                kinds = kinds << 1 | u128::from(open == b'[');
-                at += 1;
-            }
-            close @ (b'}' | b']') => {
-                if (kinds & 1 == 1) != (close == b']') {
-                    return Err(Fault::new(format!("unexpected '{}'", char::from(close))));
-                }
-                kinds >>= 1;
-                depth -= 1;
-                at += 1;
-                if depth == 0 {
-                    return Ok(at);
-                }
-            }
-            b'\n' if block.skip_space(at) == at => return Err(Fault::new("brackets are not closed")),
-            _ => at += 1,
+        match block.bytes.get(at)? {
+            b'"' => at = block.string_end(at + 1).ok()?,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(at);
         }
     }
 }
@@ -106,7 +80,7 @@ pub(crate) fn number_end(block: &Block<'_>, at: usize) -> Option<usize> {
     Some(at)
 }
 
-/// One past the end of a value that is JSON throughout. `depth` counts the brackets around it.
+/// [`skip_value`], without the shortcut.
 pub(crate) fn check_value(block: &Block<'_>, at: usize, depth: usize, scratch: &mut String) -> Fallible<usize> {
     match block.peek(at) {
         b'"' => check_string(block, at, scratch),
@@ -140,8 +114,11 @@ pub(crate) fn check_value(block: &Block<'_>, at: usize, depth: usize, scratch: &
     }
 }
 
+#[inline(always)]
 fn check_string(block: &Block<'_>, at: usize, scratch: &mut String) -> Fallible<usize> {
-    expect(block, at, b'"')?;
+    if block.peek(at) != b'"' {
+        expect(block, at, b'"')?;
+    }
     let end = block.string_end(at + 1)?;
     if block.has_escapes(at + 1, end) {
         scratch.clear();

@@ -45,8 +45,12 @@ impl Reader {
         records.begun += 1;
         let begun = records.begun;
         let (mut at, mut next, mut filled) = (start, 0, 0);
+        // Values of a wrong type, forgiven if their key comes again.
+        let mut wrong: Vec<(u32, Box<Fault>)> = Vec::new();
         let end = loop {
             let (slot, value) = match records.guess.step(block.bytes, at, &mut next) {
+                // Spaces may be more than last time.
+                Some((slot, value)) if block.peek(value) <= b' ' => (slot, block.skip_space(value)),
                 Some(step) => step,
                 None => match self.key(block, at, at == start, records, &mut next)? {
                     Key::Field(slot, value) => (slot, value),
@@ -54,23 +58,33 @@ impl Reader {
                 },
             };
             at = if slot == SKIP {
-                skip_value(block, value)?
+                skip_value(block, value, self.depth, &mut self.scratch)?
             } else {
-                let len = records.len();
+                let (len, number) = (records.len(), slot);
                 let slot = &mut records.slots[slot as usize];
                 if slot.seen == begun {
                     // The key was there already: the last one wins.
                     slot.column.truncate(len);
+                    wrong.retain(|(known, _)| *known != number);
                 } else {
                     slot.seen = begun;
                     filled += 1;
                 }
                 match self.value(block, value, &mut slot.column, slot.nullable) {
                     Ok(end) => end,
-                    Err(fault) => return Err(fault.within(&slot.name)),
+                    Err(fault) => {
+                        slot.column.truncate(len);
+                        let fault = fault.within(&slot.name);
+                        let Ok(end) = skip_value(block, value, self.depth, &mut self.scratch) else { return Err(fault) };
+                        wrong.push((number, fault));
+                        end
+                    }
                 }
             };
         };
+        if let Some((_, fault)) = wrong.into_iter().next() {
+            return Err(fault);
+        }
         if filled < records.slots.len() {
             self.fill(records, begun)?;
         }
@@ -270,7 +284,7 @@ impl Reader {
             at = block.skip_space(key_end + 1);
             expect(block, at, b':')?;
             let value = block.skip_space(at + 1);
-            let value_end = skip_value(block, value)?;
+            let value_end = skip_value(block, value, self.depth, &mut self.scratch)?;
             entries.push((key, value, value_end));
             at = block.skip_space(value_end);
             match block.peek(at) {
@@ -289,9 +303,7 @@ impl Reader {
             let [key_slot, value_slot] = &mut records.slots[..] else { return Err(Fault::new("a map without entries")) };
             key_slot.column.push_text(key, self.timestamp_unit).map_err(|fault| fault.within(key))?;
             let end = self.any_value(block, *value, &mut value_slot.column, value_slot.nullable).map_err(|fault| fault.within(key))?;
-            if end != *value_end {
-                return Err(Fault::new(format!("expected ',' or '}}', found {}", found(block, end))));
-            }
+            assert!(end == *value_end, "a value is read to where it was found to end");
             records.close();
         }
         Ok(end)
