@@ -96,13 +96,12 @@ impl CsvSplitter {
         cut
     }
 
-    /// Takes the next piece and tells where its first record that ends in it ends: one past the newline. What stands behind
-    /// is not taken.
+    /// Takes the next piece and tells where its first record or comment that ends in it ends: one past the newline. What stands
+    /// behind is not taken.
     pub fn first_end(&mut self, piece: &[u8]) -> Option<usize> {
         for (at, byte) in piece.iter().enumerate() {
-            let comment = self.state == State::Comment;
             self.step(*byte);
-            if self.state == State::RecordStart && !comment {
+            if self.state == State::RecordStart {
                 return Some(at + 1);
             }
         }
@@ -162,7 +161,10 @@ mod tests {
     #[test]
     fn the_first_record_may_hold_newlines_and_stand_behind_comments() {
         let options = CsvOptions { comment: Some(b'#'), ..CsvOptions::default() };
-        assert_eq!(CsvSplitter::new(&options).first_end(b"# a \"comment\"\nx,\"y\nz\"\n1,2\n"), Some(22));
+        let text = b"# a \"comment\"\nx,\"y\nz\"\n1,2\n";
+        let mut splitter = CsvSplitter::new(&options);
+        assert_eq!(splitter.first_end(text), Some(14));
+        assert_eq!(splitter.first_end(&text[14..]), Some(8));
         assert_eq!(CsvSplitter::new(&options).first_end(b"x,\"y\n"), None);
     }
 }

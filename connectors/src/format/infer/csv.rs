@@ -18,11 +18,14 @@ pub fn infer_csv(sample: &[u8], options: &CsvOptions, complete: bool) -> Result<
     let mut at = 0;
     let mut columns: Option<Vec<(String, Kind)>> = None;
     if options.header {
-        let end = CsvSplitter::new(options).first_end(sample).unwrap_or(sample.len());
-        if sample[..end].trim_ascii().is_empty() {
+        while is_comment(sample, dialect, at) {
+            at = line_end(sample, at);
+        }
+        let end = CsvSplitter::new(options).first_end(&sample[at..]).map_or(sample.len(), |end| at + end);
+        if sample[at..end].trim_ascii().is_empty() {
             return Err("there is no header to infer columns from".into());
         }
-        let layout = CsvLayout::from_header(&sample[..end], options)?;
+        let layout = CsvLayout::from_header(&sample[at..end], options)?;
         columns = Some(layout.names().iter().map(|name| (name.clone(), Kind::Null)).collect());
         at = end;
     }

@@ -163,6 +163,8 @@ mod tests {
         let bare = CsvOptions { header: false, null: "-".into(), ..CsvOptions::default() };
         assert_eq!(shown(&infer_csv(b"1,x\n-,y\n", &bare, true).unwrap()), "column1 BIGINT, column2 VARCHAR");
         assert_eq!(shown(&infer_csv(b"a,b\n", &CsvOptions::default(), true).unwrap()), "a VARCHAR, b VARCHAR");
+        let comments = CsvOptions { comment: Some(b'#'), ..CsvOptions::default() };
+        assert_eq!(shown(&infer_csv(b"# x,y\n# \"\na,b\n# z\n1,2", &comments, true).unwrap()), "a BIGINT, b BIGINT");
         assert!(infer_csv(b"", &CsvOptions::default(), true).is_err());
         assert!(infer_csv(b"a,a\n1,2\n", &CsvOptions::default(), true).unwrap_err().contains("twice"));
     }
