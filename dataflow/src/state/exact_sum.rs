@@ -339,4 +339,4 @@ impl SquareSum {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::state) mod tests;

@@ -3,6 +3,7 @@
 //! Hash tables over row bytes with struct-of-arrays accumulators. Plain Rust, no timely: time is an argument.
 
 pub mod accumulator;
+pub mod accumulators;
 pub mod exact_sum;
 pub mod group_table;
 pub mod key_rows;
