@@ -231,7 +231,7 @@ fn holds(plan: AggregatePlan) {
             let mut plan = AggregatePlan { retractable, ..plan.clone() };
             plan.filter = filter.then(|| Arc::new(Column::new("f", 9)) as _);
             let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-                cases: 48,
+                cases: 32,
                 failure_persistence: None,
                 ..ProptestConfig::default()
             });

@@ -165,10 +165,15 @@ pub(super) fn judge(plan: &AggregatePlan, rows: &[Row], result: &V, error: Optio
                     let between = low + (high - low) * (weight / 1e6);
                     expect(V::Float(if *output == DataType::Float32 { f64::from(between as f32) } else { between }))
                 }
-                (V::Int(low), V::Int(high)) if *fraction == 0.5 => expect(V::Int((low + high) / 2)),
                 (V::Int(low), V::Int(high)) => {
-                    let apart = i256::from_i128(high - low).wrapping_mul(i256::from_i128(weight as i128));
-                    expect(V::Int(low + apart.wrapping_div(i256::from_i128(1_000_000)).as_i128()))
+                    let (low, high) = (i256::from_i128(low), i256::from_i128(high));
+                    let between = if *fraction == 0.5 {
+                        low.wrapping_add(high).wrapping_div(i256::from_i128(2))
+                    } else {
+                        let part = high.wrapping_sub(low).wrapping_mul(i256::from_i128(weight as i128));
+                        low.wrapping_add(part.wrapping_div(i256::from_i128(1_000_000)))
+                    };
+                    expect(V::Int(between.to_i128().unwrap()))
                 }
                 other => panic!("no percentile of {other:?}"),
             }
