@@ -4,6 +4,20 @@
 //! no terminal and no particular connector.
 
 pub mod aggregate;
+mod aggregate_operator;
+pub mod batch;
+pub mod consolidate;
+pub mod control;
+pub mod epoch;
+pub mod error_row;
 pub mod eval;
+pub mod exchange;
+mod render;
+mod render_row;
 pub mod report;
+pub mod run;
+mod sink;
+mod source;
 pub mod state;
+mod stateless;
+pub mod watermark;

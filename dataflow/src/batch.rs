@@ -1,0 +1,158 @@
+//! # Batch
+//!
+//! The container on stateless edges: an Arrow record batch, the diffs of its rows, and what must travel with rows until a window
+//! has judged them: each row's own watermark.
+
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::buffer::ScalarBuffer;
+use arrow::compute::{filter, filter_record_batch, take, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use timely::Accountable;
+
+/// A watermark that nothing is behind.
+pub const NO_WATERMARK: i64 = i64::MIN;
+
+/// Rows of one relation at one epoch.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The columns.
+    pub rows: RecordBatch,
+    /// How often each row is added (or taken back); `None` when all are +1, the append-only fast path.
+    pub diffs: Option<ScalarBuffer<i64>>,
+    /// The watermark of each row: that of the rows before it in its partition.
+    pub watermarks: RowWatermarks,
+    /// Where the rows were read.
+    pub origin: Origin,
+}
+
+/// The watermarks rows are judged by, in microseconds. [`NO_WATERMARK`] where nothing can be late.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RowWatermarks {
+    /// The same for all rows.
+    Constant(i64),
+    /// One for each row.
+    Each(ScalarBuffer<i64>),
+}
+
+/// Where a batch was read: it puts batches of an epoch back in the order of their partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Origin {
+    /// The source, by its position in the plan; `u32::MAX` for rows that an operator made.
+    pub source: u32,
+    /// The partition.
+    pub partition: u32,
+    /// Offset of the first row of the chunk.
+    pub offset: u64,
+}
+
+impl Origin {
+    /// Rows that were computed, not read.
+    pub const COMPUTED: Self = Self { source: u32::MAX, partition: 0, offset: 0 };
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            rows: RecordBatch::new_empty(arrow::datatypes::Schema::empty().into()),
+            diffs: None,
+            watermarks: RowWatermarks::Constant(NO_WATERMARK),
+            origin: Origin::COMPUTED,
+        }
+    }
+}
+
+impl Accountable for Batch {
+    fn record_count(&self) -> i64 {
+        i64::try_from(self.rows.num_rows()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Batch {
+    /// Computed rows, which no window can find late.
+    pub fn computed(rows: RecordBatch, diffs: Option<Vec<i64>>) -> Self {
+        Self { rows, diffs: diffs.map(ScalarBuffer::from), watermarks: RowWatermarks::Constant(NO_WATERMARK), origin: Origin::COMPUTED }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.num_rows()
+    }
+
+    /// No rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.num_rows() == 0
+    }
+
+    /// Bytes of memory held, about.
+    pub fn bytes(&self) -> usize {
+        self.rows.get_array_memory_size() + self.diffs.as_ref().map_or(0, |diffs| diffs.len() * 8)
+    }
+
+    /// The same rows under other columns of the same length.
+    ///
+    /// # Panics
+    /// When the columns do not fit the schema: a fault of the plan.
+    #[must_use]
+    pub fn with_columns(&self, schema: &SchemaRef, columns: Vec<ArrayRef>) -> Self {
+        Self { rows: record_batch(schema, columns, self.len()), ..self.clone() }
+    }
+
+    /// The rows for which the mask is true.
+    ///
+    /// # Panics
+    /// When the mask is not as long as the batch.
+    #[must_use]
+    pub fn filter(&self, mask: &BooleanArray) -> Self {
+        let keep = "a mask is as long as its batch";
+        let watermarks = match &self.watermarks {
+            RowWatermarks::Each(each) => RowWatermarks::Each(filter_values(each, mask)),
+            constant @ RowWatermarks::Constant(_) => constant.clone(),
+        };
+        Self {
+            rows: filter_record_batch(&self.rows, mask).expect(keep),
+            diffs: self.diffs.as_ref().map(|diffs| filter_values(diffs, mask)),
+            watermarks,
+            origin: self.origin,
+        }
+    }
+
+    /// The rows at some positions, in that order.
+    ///
+    /// # Panics
+    /// When a position is out of range.
+    #[must_use]
+    pub fn take(&self, positions: &UInt32Array) -> Self {
+        let watermarks = match &self.watermarks {
+            RowWatermarks::Each(each) => RowWatermarks::Each(take_values(each, positions)),
+            constant @ RowWatermarks::Constant(_) => constant.clone(),
+        };
+        Self {
+            rows: take_record_batch(&self.rows, positions).expect("positions are in range"),
+            diffs: self.diffs.as_ref().map(|diffs| take_values(diffs, positions)),
+            watermarks,
+            origin: self.origin,
+        }
+    }
+}
+
+/// A record batch of a known number of rows, also without columns.
+///
+/// # Panics
+/// When the columns do not fit the schema: a fault of the plan.
+pub fn record_batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> RecordBatch {
+    RecordBatch::try_new_with_options(schema.clone(), columns, &RecordBatchOptions::new().with_row_count(Some(rows)))
+        .unwrap_or_else(|error| panic!("columns fit their schema: {error}"))
+}
+
+fn filter_values(values: &ScalarBuffer<i64>, mask: &BooleanArray) -> ScalarBuffer<i64> {
+    primitive(filter(&Int64Array::new(values.clone(), None), mask).expect("a mask is as long as its batch"))
+}
+
+fn take_values(values: &ScalarBuffer<i64>, positions: &UInt32Array) -> ScalarBuffer<i64> {
+    primitive(take(&Int64Array::new(values.clone(), None), positions, None).expect("positions are in range"))
+}
+
+fn primitive(array: ArrayRef) -> ScalarBuffer<i64> {
+    use arrow::array::AsArray;
+    array.as_primitive::<arrow::datatypes::Int64Type>().values().clone()
+}

@@ -1,0 +1,244 @@
+//! # Control
+//!
+//! The strings that lead into a running dataflow: stop it, learn what it has done, learn why it failed. Shared by the workers of
+//! a process and whoever started them.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use tidemark_connectors::source::ConnectorError;
+use tidemark_planner::plan::{PhysicalOp, PhysicalPlan};
+
+use crate::batch::NO_WATERMARK;
+use crate::report::{OperatorReport, RunReport, SinkReport, SourceReport};
+use crate::watermark::ENDED;
+
+/// How many bad rows are shown as examples, per source.
+const EXAMPLES: usize = 5;
+
+/// Why a run failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RunError {
+    /// The outside world failed.
+    #[error("{what}: {reason}")]
+    Connector {
+        /// The file, topic or connection.
+        what: String,
+        /// What happened.
+        reason: String,
+    },
+    /// A row could not be decoded or evaluated, and the source says FAIL.
+    #[error("bad row in source \"{source_name}\", partition {partition}, offset {offset}: {reason}")]
+    BadRow {
+        /// The source.
+        source_name: String,
+        /// The partition's name.
+        partition: String,
+        /// Where the row stands.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+        /// The row as it was read.
+        raw: Vec<u8>,
+    },
+    /// A result could not be computed, and the sources say FAIL.
+    #[error("{node} could not compute a result: {reason}")]
+    Evaluation {
+        /// The node, as EXPLAIN names it.
+        node: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A worker or the network between workers failed.
+    #[error("{0}")]
+    Worker(String),
+}
+
+impl From<ConnectorError> for RunError {
+    fn from(error: ConnectorError) -> Self {
+        Self::Connector { what: error.what, reason: error.reason }
+    }
+}
+
+/// Handle of a run.
+#[derive(Debug, Default)]
+pub struct Control {
+    stop: AtomicBool,
+    failure: Mutex<Option<RunError>>,
+    metrics: OnceLock<Arc<Metrics>>,
+}
+
+impl Control {
+    /// A handle for one run.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// Asks the run to read nothing more, to finish what it has read, and to end. Open windows are not fired.
+    pub fn stop(&self) {
+        self.stop.store(true, Relaxed);
+    }
+
+    /// The run was asked to stop, or has failed.
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    /// What the run has done so far.
+    pub fn report(&self) -> RunReport {
+        let mut report = self.metrics.get().map(|metrics| metrics.report()).unwrap_or_default();
+        report.stopped = self.stopping();
+        report
+    }
+
+    /// Ends the run with an error. The first error is the one reported.
+    pub(crate) fn fail(&self, error: RunError) {
+        lock(&self.failure).get_or_insert(error);
+        self.stop();
+    }
+
+    pub(crate) fn failure(&self) -> Option<RunError> {
+        lock(&self.failure).clone()
+    }
+
+    pub(crate) fn install(&self, metrics: Arc<Metrics>) {
+        assert!(self.metrics.set(metrics).is_ok(), "a control handle serves one run");
+    }
+}
+
+/// A mutex guard, also after a panic elsewhere: what these mutexes hold is consistent between statements.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counters of a run.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) start: Instant,
+    pub(crate) sources: Vec<SourceMetrics>,
+    pub(crate) sinks: Vec<SinkMetrics>,
+    pub(crate) operators: Vec<OperatorMetrics>,
+    pub(crate) epochs: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct SourceMetrics {
+    name: String,
+    pub(crate) rows: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) bad: AtomicU64,
+    examples: Mutex<Vec<String>>,
+    /// Per partition; set once the source is open.
+    watermarks: OnceLock<Vec<AtomicI64>>,
+    bytes_total: OnceLock<Option<u64>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct SinkMetrics {
+    name: String,
+    pub(crate) changes: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(crate) struct OperatorMetrics {
+    pub(crate) node: u32,
+    name: &'static str,
+    pub(crate) late: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    /// One slot per worker of the process: groups and bytes held.
+    pub(crate) held: Vec<(AtomicU64, AtomicU64)>,
+}
+
+impl Metrics {
+    pub(crate) fn new(plan: &PhysicalPlan, workers: usize) -> Self {
+        let operators = plan.nodes().iter().filter_map(|node| match &node.op {
+            PhysicalOp::Aggregate { window, .. } => Some((node.id.0, if window.is_some() { "WindowAggregate" } else { "Aggregate" })),
+            PhysicalOp::Source { .. } | PhysicalOp::Stateless { .. } | PhysicalOp::Union { .. } | PhysicalOp::Sink { .. } => None,
+        });
+        Self {
+            start: Instant::now(),
+            sources: plan.sources().iter().map(|source| SourceMetrics { name: source.name.clone(), ..SourceMetrics::default() }).collect(),
+            sinks: plan.sinks().iter().map(|sink| SinkMetrics { name: sink.name.clone(), ..SinkMetrics::default() }).collect(),
+            operators: operators
+                .map(|(node, name)| OperatorMetrics {
+                    node,
+                    name,
+                    late: AtomicU64::new(0),
+                    errors: AtomicU64::new(0),
+                    held: (0..workers).map(|_| Default::default()).collect(),
+                })
+                .collect(),
+            epochs: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn operator(&self, node: u32) -> &OperatorMetrics {
+        self.operators.iter().find(|operator| operator.node == node).expect("every stateful node has metrics")
+    }
+
+    fn report(&self) -> RunReport {
+        RunReport {
+            sources: self.sources.iter().map(SourceMetrics::report).collect(),
+            sinks: self
+                .sinks
+                .iter()
+                .map(|sink| SinkReport { name: sink.name.clone(), changes: sink.changes.load(Relaxed), bytes: sink.bytes.load(Relaxed) })
+                .collect(),
+            operators: self
+                .operators
+                .iter()
+                .map(|operator| OperatorReport {
+                    node: operator.node,
+                    name: operator.name,
+                    late: operator.late.load(Relaxed),
+                    errors: operator.errors.load(Relaxed),
+                    groups: operator.held.iter().map(|held| held.0.load(Relaxed)).sum(),
+                    state_bytes: operator.held.iter().map(|held| held.1.load(Relaxed)).sum(),
+                })
+                .collect(),
+            elapsed: self.start.elapsed(),
+            epochs: self.epochs.load(Relaxed),
+            stopped: false,
+        }
+    }
+}
+
+impl SourceMetrics {
+    pub(crate) fn open(&self, partitions: usize, bytes_total: Option<u64>) {
+        // Set once per process: every worker of it opens the same source.
+        let _ = self.watermarks.set((0..partitions).map(|_| AtomicI64::new(NO_WATERMARK)).collect());
+        let _ = self.bytes_total.set(bytes_total);
+    }
+
+    pub(crate) fn watermark(&self, partition: usize, watermark: i64) {
+        if let Some(watermarks) = self.watermarks.get() {
+            watermarks[partition].fetch_max(watermark, Relaxed);
+        }
+    }
+
+    pub(crate) fn bad_row(&self, sentence: impl FnOnce() -> String) {
+        self.bad.fetch_add(1, Relaxed);
+        let mut examples = lock(&self.examples);
+        if examples.len() < EXAMPLES {
+            examples.push(sentence());
+        }
+    }
+
+    fn report(&self) -> SourceReport {
+        let watermarks: Vec<i64> = self.watermarks.get().map(|all| all.iter().map(|one| one.load(Relaxed)).collect()).unwrap_or_default();
+        let live = watermarks.iter().copied().filter(|watermark| *watermark != ENDED);
+        SourceReport {
+            name: self.name.clone(),
+            rows: self.rows.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            bytes_total: self.bytes_total.get().copied().flatten(),
+            bad: self.bad.load(Relaxed),
+            bad_examples: lock(&self.examples).clone(),
+            partitions: watermarks.len() as u64,
+            ended: watermarks.iter().filter(|watermark| **watermark == ENDED).count() as u64,
+            watermark_us: live.min().filter(|watermark| *watermark != NO_WATERMARK),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! # Rendering
+//!
+//! From plan nodes to timely operators, one match arm per operator. The plan has decided everything: there is no `if` here about
+//! what to compute.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidemark_planner::plan::{NodeId, PhysicalOp, PhysicalPlan};
+use timely::dataflow::operators::probe::Handle;
+use timely::dataflow::operators::vec::Broadcast;
+use timely::dataflow::operators::{Concatenate, Probe};
+use timely::dataflow::{Scope, Stream, StreamVec};
+
+use crate::aggregate_operator::{AggregateContext, aggregate};
+use crate::batch::Batch;
+use crate::control::{Control, Metrics};
+use crate::epoch::{Epoch, EpochClock};
+use crate::error_row::{ErrorDesk, error_sink, sources_below};
+use crate::sink::{OpenSinks, SinkContext, sink};
+use crate::source::{SharedSource, SourceWorker, source};
+use crate::stateless::{Chain, stateless};
+use crate::watermark::WatermarkUpdate;
+
+/// What the workers of a process share.
+pub(crate) struct Process {
+    pub(crate) plan: Arc<PhysicalPlan>,
+    pub(crate) sources: Vec<Arc<SharedSource>>,
+    pub(crate) sinks: OpenSinks,
+    pub(crate) desk: Arc<ErrorDesk>,
+    pub(crate) clock: Arc<EpochClock>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) workers: usize,
+    pub(crate) bytes_in_flight_max: u64,
+}
+
+/// Renders a plan on one worker. The probe is done when every sink has acknowledged everything.
+pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch> {
+    let probe = Handle::new();
+    let mut relations: BTreeMap<NodeId, Stream<'_, Epoch, Batch>> = BTreeMap::new();
+    let mut watermarks: BTreeMap<u32, StreamVec<'_, Epoch, WatermarkUpdate>> = BTreeMap::new();
+    let mut errors: Vec<StreamVec<'_, Epoch, crate::error_row::ErrorRow>> = Vec::new();
+    for node in process.plan.nodes() {
+        match &node.op {
+            PhysicalOp::Source { source: id } => {
+                let context = SourceWorker {
+                    shared: Arc::clone(&process.sources[id.index()]),
+                    clock: Arc::clone(&process.clock),
+                    control: Arc::clone(&process.control),
+                    metrics: Arc::clone(&process.metrics),
+                    probe: probe.clone(),
+                    worker: scope.index(),
+                    bytes_in_flight_max: process.bytes_in_flight_max / process.workers as u64,
+                };
+                let streams = source(scope, context);
+                relations.insert(node.id, streams.rows);
+                let everywhere = if scope.peers() == 1 { streams.watermarks } else { streams.watermarks.broadcast() };
+                watermarks.insert(id.0, everywhere);
+                errors.push(streams.errors);
+            }
+            PhysicalOp::Stateless { input, steps, schemas } => {
+                let (rows, failed) = stateless(relations[input].clone(), &node.id.to_string(), Chain::new(steps, schemas));
+                relations.insert(node.id, rows);
+                errors.push(failed);
+            }
+            PhysicalOp::Union { inputs } => {
+                let streams: Vec<_> = inputs.iter().map(|input| relations[input].clone()).collect();
+                relations.insert(node.id, scope.concatenate(streams));
+            }
+            PhysicalOp::Aggregate { input, .. } => {
+                let below = sources_below(&process.plan, node.id);
+                let context = AggregateContext {
+                    node,
+                    input: process.plan.node(*input),
+                    partitions: below.iter().map(|source| (*source, process.sources[*source as usize].partition_count())).collect(),
+                    metrics: Arc::clone(&process.metrics),
+                    local_worker: scope.index() % process.workers,
+                };
+                let told = scope.concatenate(below.iter().map(|source| watermarks[source].clone()).collect::<Vec<_>>());
+                let (rows, failed) = aggregate(relations[input].clone(), told, &context);
+                relations.insert(node.id, rows);
+                errors.push(failed);
+            }
+            PhysicalOp::Sink { input, sink: id } => {
+                let consolidated = matches!(process.plan.node(*input).op, PhysicalOp::Aggregate { .. });
+                let context = SinkContext {
+                    open: &process.sinks,
+                    control: &process.control,
+                    metrics: &process.metrics,
+                    probe: &probe,
+                    local_worker: scope.index() % process.workers,
+                };
+                sink(relations[input].clone(), *id, &process.plan.sinks()[id.index()], consolidated, context);
+            }
+        }
+    }
+    let errors = scope.concatenate(errors);
+    error_sink(errors.clone(), Arc::clone(&process.desk));
+    errors.probe_with(&probe);
+    probe
+}

@@ -1,0 +1,496 @@
+//! # Source operator
+//!
+//! **Meaning.** The rows of a source, each partition in its own order, whichever worker decodes them.
+//! **Time.** Workers of a process share a source. A worker takes the next chunk of a partition, decodes it on its own, and then
+//! *commits* it: chunks of a partition commit in order, and that is the moment their rows enter the dataflow, at the epoch of
+//! that moment. Epochs of a partition's chunks therefore never fall, and a row's own watermark (that of the rows before it)
+//! follows from the greatest event time committed so far, for any number of workers and any chunking.
+//! **Flow.** Timely has none: a worker reads only while few epochs and bytes are on their way to the sinks.
+//! **Errors.** Rows that fail to decode or evaluate go to the error stream.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
+use datafusion_physical_expr::PhysicalExpr;
+use tidemark_connectors::source::{Chunk, ConnectorError, Decoded, Decoder, Offsets, PartitionReader, Read, RowError, Source};
+use tidemark_planner::plan::{MetadataColumn, SourcePlan, WatermarkStrategy};
+use timely::container::CapacityContainerBuilder;
+use timely::container::NoopBuilder;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::probe::Handle;
+use timely::dataflow::{Scope, Stream, StreamVec};
+
+use crate::batch::{Batch, NO_WATERMARK, Origin, RowWatermarks, record_batch};
+use crate::control::{Control, Metrics, lock};
+use crate::epoch::{Epoch, EpochClock};
+use crate::error_row::{ErrorAt, ErrorRow};
+use crate::eval::{Evaluated, evaluate};
+use crate::render_row::render_row;
+use crate::watermark::{ENDED, WatermarkUpdate};
+
+/// Epochs on their way to the sinks before a source waits.
+const EPOCHS_IN_FLIGHT_MAX: usize = 8;
+/// Decoded chunks a worker may hold while another worker owes an earlier chunk.
+const CHUNKS_WAITING_MAX: usize = 4;
+/// Time until a source with nothing to read is asked again.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A source as the workers of a process share it.
+pub(crate) struct SharedSource {
+    id: u32,
+    plan: SourcePlan,
+    /// Decoded columns, then metadata columns.
+    full_schema: SchemaRef,
+    source: Box<dyn Source>,
+    /// Partitions that this process reads; the others are `None`.
+    partitions: Vec<Option<PartitionSlot>>,
+    /// Partitions of this process that have not ended.
+    open: AtomicUsize,
+    watermarks_wanted: bool,
+}
+
+struct PartitionSlot {
+    read: Mutex<ReadSide>,
+    commit: Mutex<CommitSide>,
+}
+
+struct ReadSide {
+    reader: Option<Box<dyn PartitionReader>>,
+    next_chunk: u64,
+}
+
+struct CommitSide {
+    next_chunk: u64,
+    greatest_event_time: i64,
+}
+
+impl SharedSource {
+    /// Takes an open source; `process` reads every `processes`-th partition.
+    pub(crate) fn new(
+        id: u32,
+        plan: SourcePlan,
+        source: Box<dyn Source>,
+        watermarks_wanted: bool,
+        process: usize,
+        processes: usize,
+    ) -> Result<Self, ConnectorError> {
+        let mut partitions = Vec::new();
+        for partition in 0..source.partitions().len() {
+            partitions.push(if partition % processes == process {
+                Some(PartitionSlot {
+                    read: Mutex::new(ReadSide { reader: Some(source.open(partition)?), next_chunk: 0 }),
+                    commit: Mutex::new(CommitSide { next_chunk: 0, greatest_event_time: NO_WATERMARK }),
+                })
+            } else {
+                None
+            });
+        }
+        let mut fields: Vec<Arc<Field>> = plan.read_schema.fields().iter().cloned().collect();
+        fields.extend(plan.metadata.iter().map(|column| Arc::new(Field::new(column.name(), column.data_type(), false))));
+        let open = AtomicUsize::new(partitions.iter().flatten().count());
+        Ok(Self { id, plan, full_schema: Arc::new(Schema::new(fields)), source, partitions, open, watermarks_wanted })
+    }
+
+    /// Names of all partitions.
+    pub(crate) fn partition_names(&self) -> Vec<String> {
+        self.source.partitions().iter().map(|partition| partition.name.clone()).collect()
+    }
+
+    /// Number of partitions, those of other processes included.
+    pub(crate) fn partition_count(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// Size of all partitions in bytes, where known.
+    pub(crate) fn bytes_total(&self) -> Option<u64> {
+        self.source.partitions().iter().map(|partition| partition.bytes).sum()
+    }
+
+    fn delay_us(&self) -> i64 {
+        match self.plan.event_time.as_ref().map(|time| time.strategy) {
+            Some(WatermarkStrategy::Bounded { delay_us }) => delay_us,
+            None => 0,
+        }
+    }
+}
+
+/// A chunk that has been decoded and waits for its turn to commit.
+struct Waiting {
+    partition: usize,
+    chunk: u64,
+    /// `None`: the partition has ended.
+    rows: Option<Prepared>,
+}
+
+struct Prepared {
+    decoded: Decoded,
+    times: Option<Vec<i64>>,
+    greatest: i64,
+    offset: u64,
+    bytes: u64,
+}
+
+/// What one worker needs to read a source.
+pub(crate) struct SourceWorker {
+    pub(crate) shared: Arc<SharedSource>,
+    pub(crate) clock: Arc<EpochClock>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) probe: Handle<Epoch>,
+    pub(crate) worker: usize,
+    pub(crate) bytes_in_flight_max: u64,
+}
+
+/// The streams of a source.
+pub(crate) struct SourceStreams<'scope> {
+    pub(crate) rows: Stream<'scope, Epoch, Batch>,
+    pub(crate) watermarks: StreamVec<'scope, Epoch, WatermarkUpdate>,
+    pub(crate) errors: StreamVec<'scope, Epoch, ErrorRow>,
+}
+
+/// Builds the operator on one worker.
+pub(crate) fn source<'scope>(scope: Scope<'scope, Epoch>, context: SourceWorker) -> SourceStreams<'scope> {
+    let mut builder = OperatorBuilder::new(format!("Source {}", context.shared.plan.name), scope);
+    let (rows_output, rows) = builder.new_output::<Batch>();
+    let (watermarks_output, watermarks) = builder.new_output::<Vec<WatermarkUpdate>>();
+    let (errors_output, errors) = builder.new_output::<Vec<ErrorRow>>();
+    let mut rows_output = OutputBuilder::<_, NoopBuilder<Batch>>::from(rows_output);
+    let mut watermarks_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<WatermarkUpdate>>>::from(watermarks_output);
+    let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<ErrorRow>>>::from(errors_output);
+    let activator = scope.worker().activator_for(builder.operator_info().address);
+    let mut reader = Reader::new(context);
+    let mut released = Released::default();
+
+    builder.build(move |capabilities| {
+        let mut capabilities = Some(capabilities);
+        move |_frontiers| {
+            let Some(held) = capabilities.as_mut() else { return };
+            // Read before anything is released, so that no release can be at an earlier epoch than the capability.
+            let epoch = reader.context.clock.current();
+            for capability in held.iter_mut() {
+                capability.downgrade(&epoch);
+            }
+            let next = reader.step(&mut released);
+            let mut rows_session = rows_output.activate();
+            let mut watermarks_session = watermarks_output.activate();
+            let mut errors_session = errors_output.activate();
+            for (epoch, mut batch) in released.rows.drain(..) {
+                let capability = held[0].delayed(&epoch);
+                rows_session.session_with_builder(&capability).give_container(&mut batch);
+            }
+            for (epoch, update) in released.watermarks.drain(..) {
+                let capability = held[1].delayed(&epoch);
+                watermarks_session.session(&capability).give(update);
+            }
+            for (epoch, error) in released.errors.drain(..) {
+                let capability = held[2].delayed(&epoch);
+                errors_session.session(&capability).give(error);
+            }
+            match next {
+                Next::Now => activator.activate(),
+                Next::After(delay) => activator.activate_after(delay),
+                Next::Never => capabilities = None,
+            }
+        }
+    });
+    SourceStreams { rows, watermarks, errors }
+}
+
+/// When the operator wants to run again.
+enum Next {
+    Now,
+    After(Duration),
+    Never,
+}
+
+#[derive(Default)]
+struct Released {
+    rows: Vec<(Epoch, Batch)>,
+    watermarks: Vec<(Epoch, WatermarkUpdate)>,
+    errors: Vec<(Epoch, ErrorRow)>,
+}
+
+struct Reader {
+    context: SourceWorker,
+    decoder: Box<dyn Decoder>,
+    /// Chunks of this worker that wait for their turn, in the order they were taken.
+    waiting: VecDeque<Waiting>,
+    /// Epochs with bytes sent and not yet through the sinks.
+    in_flight: VecDeque<(Epoch, u64)>,
+    bytes_in_flight: u64,
+    next_partition: usize,
+}
+
+impl Reader {
+    fn new(context: SourceWorker) -> Self {
+        let decoder = context.shared.source.decoder();
+        let next_partition = context.worker;
+        Self { context, decoder, waiting: VecDeque::new(), in_flight: VecDeque::new(), bytes_in_flight: 0, next_partition }
+    }
+
+    /// Commits what can be committed and reads at most one chunk.
+    fn step(&mut self, released: &mut Released) -> Next {
+        self.commit_waiting(released);
+        if self.context.control.stopping() {
+            if self.waiting.is_empty() || self.context.control.failure().is_some() {
+                // After a failure the chunk that others wait for may never come.
+                return Next::Never;
+            }
+            // Chunks that were taken are still owed: later ones of other workers wait for them.
+            return Next::After(POLL_INTERVAL);
+        }
+        if self.context.shared.open.load(Ordering::SeqCst) == 0 && self.waiting.is_empty() {
+            return Next::Never;
+        }
+        if self.waiting.len() >= CHUNKS_WAITING_MAX {
+            return Next::After(Duration::from_micros(50));
+        }
+        if !self.may_read() {
+            return Next::After(Duration::from_micros(200));
+        }
+        match self.read_one() {
+            Ok(true) => {
+                self.commit_waiting(released);
+                self.context.clock.note_read(true);
+                Next::Now
+            }
+            Ok(false) => Next::After(POLL_INTERVAL.min(self.context.clock.until_tick())),
+            Err(error) => {
+                self.context.control.fail(error.into());
+                Next::Now
+            }
+        }
+    }
+
+    fn may_read(&mut self) -> bool {
+        while let Some((epoch, bytes)) = self.in_flight.front().copied() {
+            if self.context.probe.less_equal(&epoch) {
+                break;
+            }
+            self.bytes_in_flight -= bytes;
+            self.in_flight.pop_front();
+        }
+        self.in_flight.len() <= EPOCHS_IN_FLIGHT_MAX && self.bytes_in_flight <= self.context.bytes_in_flight_max
+    }
+
+    /// Takes and decodes the next chunk of some partition. `false` when there is nothing to read now.
+    fn read_one(&mut self) -> Result<bool, ConnectorError> {
+        let shared = Arc::clone(&self.context.shared);
+        let count = shared.partitions.len();
+        for step in 0..count {
+            let partition = (self.next_partition + step) % count;
+            let Some(slot) = &shared.partitions[partition] else { continue };
+            let (chunk, taken) = {
+                let mut side = match slot.read.try_lock() {
+                    Ok(side) => side,
+                    Err(TryLockError::WouldBlock) => continue,
+                    Err(TryLockError::Poisoned(side)) => side.into_inner(),
+                };
+                let Some(reader) = side.reader.as_mut() else { continue };
+                let taken = match reader.next()? {
+                    Read::Pending => continue,
+                    Read::Chunk(taken) => Some(taken),
+                    Read::End => {
+                        side.reader = None;
+                        None
+                    }
+                };
+                let chunk = side.next_chunk;
+                side.next_chunk += 1;
+                (chunk, taken)
+            };
+            self.next_partition = partition + 1;
+            let rows = match taken {
+                Some(taken) => Some(self.prepare(partition, taken)?),
+                None => None,
+            };
+            self.waiting.push_back(Waiting { partition, chunk, rows });
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Decodes a chunk and finds the event times in it.
+    fn prepare(&mut self, partition: usize, chunk: Chunk) -> Result<Prepared, ConnectorError> {
+        let shared = &self.context.shared;
+        let (offset, bytes) = (chunk.offset, chunk.bytes);
+        let mut decoded = self.decoder.decode(chunk)?;
+        let mut times = None;
+        let mut greatest = NO_WATERMARK;
+        if let Some(plan) = &shared.plan.event_time {
+            let full = self.with_metadata(partition, &decoded, self.context.clock.current());
+            let evaluated = evaluate(std::slice::from_ref(&plan.expr), &full);
+            drop_bad_rows(&mut decoded, &evaluated);
+            let array = evaluated.columns[0].as_primitive::<TimestampMicrosecondType>();
+            // A row without event time moves no watermark; the operator that needs the time reports the row.
+            greatest = arrow::compute::max(array).unwrap_or(NO_WATERMARK);
+            if shared.watermarks_wanted {
+                times = Some(match array.null_count() {
+                    0 => array.values().to_vec(),
+                    _ => array.iter().map(|time| time.unwrap_or(NO_WATERMARK)).collect(),
+                });
+            }
+        }
+        Ok(Prepared { decoded, times, greatest, offset, bytes })
+    }
+
+    fn with_metadata(&self, partition: usize, decoded: &Decoded, epoch: Epoch) -> RecordBatch {
+        let rows = decoded.columns.num_rows();
+        let shared = &self.context.shared;
+        if shared.plan.metadata.is_empty() {
+            return decoded.columns.clone();
+        }
+        let mut columns = decoded.columns.columns().to_vec();
+        for column in &shared.plan.metadata {
+            columns.push(match column {
+                MetadataColumn::Partition => Arc::new(Int32Array::from_value(i32::try_from(partition).unwrap_or(i32::MAX), rows)) as ArrayRef,
+                MetadataColumn::Offset => Arc::new(Int64Array::from_iter_values(
+                    (0..rows).map(|row| i64::try_from(decoded.offsets.get(row)).unwrap_or(i64::MAX)),
+                )),
+                MetadataColumn::Timestamp => {
+                    Arc::new(TimestampMicrosecondArray::from_value(i64::try_from(epoch).unwrap_or(i64::MAX), rows))
+                }
+            });
+        }
+        record_batch(&shared.full_schema, columns, rows)
+    }
+
+    /// Commits waiting chunks whose turn has come.
+    fn commit_waiting(&mut self, released: &mut Released) {
+        let shared = Arc::clone(&self.context.shared);
+        let mut position = 0;
+        while position < self.waiting.len() {
+            let waiting = &self.waiting[position];
+            let slot = shared.partitions[waiting.partition].as_ref().expect("a chunk comes from a partition of this process");
+            let turn = {
+                let mut side = lock(&slot.commit);
+                if side.next_chunk == waiting.chunk {
+                    side.next_chunk += 1;
+                    let before = side.greatest_event_time;
+                    if let Some(rows) = &waiting.rows {
+                        side.greatest_event_time = before.max(rows.greatest);
+                    }
+                    // Read under the lock: the epochs of a partition's chunks never fall.
+                    Some((before, side.greatest_event_time, self.context.clock.current()))
+                } else {
+                    None
+                }
+            };
+            let Some((before, after, epoch)) = turn else {
+                position += 1;
+                continue;
+            };
+            let Some(waiting) = self.waiting.remove(position) else { break };
+            self.release(waiting, before, after, epoch, released);
+        }
+    }
+
+    fn release(&mut self, waiting: Waiting, before: i64, after: i64, epoch: Epoch, released: &mut Released) {
+        let shared = Arc::clone(&self.context.shared);
+        let metrics = &self.context.metrics.sources[shared.id as usize];
+        let partition = u32::try_from(waiting.partition).unwrap_or(u32::MAX);
+        let update = |watermark| WatermarkUpdate { source: shared.id, partition, watermark };
+        let Some(prepared) = waiting.rows else {
+            // Let the epoch's consumers see the end before anybody can conclude that the source is done.
+            released.watermarks.push((epoch, update(ENDED)));
+            metrics.watermark(waiting.partition, ENDED);
+            shared.open.fetch_sub(1, Ordering::SeqCst);
+            return;
+        };
+        let delay = shared.delay_us();
+        if after > before {
+            let watermark = after.saturating_sub(delay).max(NO_WATERMARK + 1);
+            released.watermarks.push((epoch, update(watermark)));
+            metrics.watermark(waiting.partition, watermark);
+        }
+        let Prepared { mut decoded, mut times, offset, bytes, .. } = prepared;
+        let full = self.with_metadata(waiting.partition, &decoded, epoch);
+        let exprs: Vec<Arc<dyn PhysicalExpr>> = shared.plan.output.iter().map(|named| Arc::clone(&named.expr)).collect();
+        let evaluated = evaluate(&exprs, &full);
+        // Judged before bad rows are left out: also a bad row has moved the watermark of the rows behind it.
+        if let Some(times) = &mut times {
+            *times = row_watermarks(times, before, delay);
+            *times = evaluated.keep(times).into_owned();
+        }
+        drop_bad_rows(&mut decoded, &evaluated);
+        let columns = evaluated.columns;
+        let at = ErrorAt::Row { source: shared.id, partition };
+        released.errors.extend(decoded.errors.drain(..).map(|error| (epoch, ErrorRow { at, error, diff: 1 })));
+        let rows = decoded.columns.num_rows();
+        metrics.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        metrics.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if rows == 0 {
+            return;
+        }
+        let schema = self.output_schema(&columns);
+        released.rows.push((
+            epoch,
+            Batch {
+                rows: record_batch(&schema, columns, rows),
+                diffs: decoded.diffs.map(ScalarBuffer::from),
+                watermarks: times.map_or(RowWatermarks::Constant(NO_WATERMARK), |times| RowWatermarks::Each(times.into())),
+                origin: Origin { source: shared.id, partition, offset },
+            },
+        ));
+        self.bytes_in_flight += bytes;
+        match self.in_flight.back_mut() {
+            Some((last, sum)) if *last == epoch => *sum += bytes,
+            _ => self.in_flight.push_back((epoch, bytes)),
+        }
+    }
+
+    fn output_schema(&self, columns: &[ArrayRef]) -> SchemaRef {
+        let fields: Vec<Field> = self
+            .context
+            .shared
+            .plan
+            .output
+            .iter()
+            .zip(columns)
+            .map(|(named, column)| Field::new(&named.name, column.data_type().clone(), true))
+            .collect();
+        Arc::new(Schema::new(fields))
+    }
+}
+
+/// The watermark of each row: that of the rows before it in its partition.
+fn row_watermarks(times: &[i64], before: i64, delay: i64) -> Vec<i64> {
+    let mut greatest = before;
+    times
+        .iter()
+        .map(|time| {
+            let watermark = if greatest == NO_WATERMARK { NO_WATERMARK } else { greatest.saturating_sub(delay) };
+            greatest = greatest.max(*time);
+            watermark
+        })
+        .collect()
+}
+
+/// Moves rows that could not be evaluated from the columns to the errors.
+fn drop_bad_rows(decoded: &mut Decoded, evaluated: &Evaluated) {
+    let Some(kept) = &evaluated.kept else { return };
+    for bad in &evaluated.bad {
+        let raw = render_row(&decoded.columns, bad.row).into_bytes();
+        decoded.errors.push(RowError { offset: decoded.offsets.get(bad.row), raw, reason: bad.reason.clone() });
+    }
+    decoded.offsets = Offsets::Each(Arc::new(kept.iter().map(|row| decoded.offsets.get(*row as usize)).collect()));
+    decoded.diffs = decoded.diffs.take().map(|diffs| evaluated.keep(&diffs).into_owned());
+    decoded.columns = evaluated.keep_batch(&decoded.columns);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_judged_by_the_rows_before_it() {
+        assert_eq!(row_watermarks(&[10, 30, 20, NO_WATERMARK, 40], NO_WATERMARK, 5), vec![NO_WATERMARK, 5, 25, 25, 25]);
+        assert_eq!(row_watermarks(&[10], 100, 0), vec![100]);
+    }
+}
