@@ -21,21 +21,29 @@ pub(crate) struct Order {
     schema: SchemaRef,
     time: Option<usize>,
     key: Option<Vec<usize>>,
+    /// The order in which changes came is kept: for writers that come by one stream.
+    as_given: bool,
 }
 
 impl Order {
+    /// The order in which changes come.
+    pub(crate) fn as_given(self) -> Self {
+        Self { as_given: true, ..self }
+    }
+
     pub(crate) fn of(plan: &SinkPlan) -> Self {
         Self {
             what: plan.name.clone(),
             schema: plan.schema.clone(),
             time: plan.time_column,
             key: plan.key.clone().filter(|key| !key.is_empty()),
+            as_given: false,
         }
     }
 
     /// The rows in order, each with its diff.
     pub(crate) fn sort(&self, rows: &RecordBatch, diffs: Option<Vec<i64>>) -> Result<(RecordBatch, Option<Vec<i64>>), ConnectorError> {
-        if rows.num_rows() < 2 {
+        if rows.num_rows() < 2 || self.as_given {
             return Ok((rows.clone(), diffs));
         }
         let wrong = |error: arrow::error::ArrowError| ConnectorError::new(&self.what, error);

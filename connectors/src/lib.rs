@@ -19,6 +19,8 @@ pub mod sink;
 pub mod source;
 mod stdin;
 mod stdout;
+#[cfg(test)]
+mod testing;
 mod time_text;
 
 pub use registry::{Connectors, StdoutStyle};

@@ -5,6 +5,8 @@
 
 mod draw;
 mod field;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

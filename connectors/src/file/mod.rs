@@ -13,7 +13,7 @@ use tidemark_planner::plan::{ChangelogKind, SourcePlan};
 use arrow::datatypes::SchemaRef;
 
 use self::list::{Compression, list};
-pub(crate) use self::sink::open as open_sink;
+pub(crate) use self::sink::{open as open_sink, open_ordered};
 use crate::format::csv::CsvOptions;
 use crate::format::ndjson::NdjsonOptions;
 use crate::options::{alias, both, default, required, sink as sink_option, source as source_option};

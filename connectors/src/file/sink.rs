@@ -60,8 +60,13 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Opens the sink.
+/// Opens the sink. Changes of an epoch are put in order.
 pub(crate) fn open(plan: &SinkPlan) -> Result<Box<dyn Sink>, ConnectorError> {
+    open_ordered(plan, Order::of(plan))
+}
+
+/// Opens the sink with another order of the changes of an epoch.
+pub(crate) fn open_ordered(plan: &SinkPlan, order: Order) -> Result<Box<dyn Sink>, ConnectorError> {
     let wrong = |reason: String| ConnectorError::new(&plan.name, reason);
     let format = format(&plan.options).map_err(wrong)?;
     let path = PathBuf::from(plan.options.get("path").unwrap_or_default());
@@ -82,7 +87,7 @@ pub(crate) fn open(plan: &SinkPlan) -> Result<Box<dyn Sink>, ConnectorError> {
             Writer::Text { file, encoder, buffer, wait: if plan.bounded { BUFFER_BYTES } else { 0 } }
         }
     };
-    Ok(Box::new(FileSink { target, writer, epoch: Epoch::new(Order::of(plan)), report: SinkReport::default() }))
+    Ok(Box::new(FileSink { target, writer, epoch: Epoch::new(order), report: SinkReport::default() }))
 }
 
 fn parquet_writer(plan: &SinkPlan, op: bool, file: File, target: &Target) -> Result<Writer, ConnectorError> {

@@ -6,6 +6,8 @@
 
 mod generate;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use tidemark_planner::plan::SourcePlan;
 
 use self::generate::{Auctions, Bids, Generator, Kind, Persons, Rows};
 pub use self::schema::Shape;
+pub use self::write::write_file;
 
 use crate::options::{alias, default, source};
 use crate::pace::Pace;
