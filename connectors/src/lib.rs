@@ -22,5 +22,6 @@ mod stdout;
 #[cfg(test)]
 mod testing;
 mod time_text;
+mod width;
 
 pub use registry::{Connectors, StdoutStyle};

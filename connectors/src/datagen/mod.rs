@@ -22,6 +22,7 @@ use crate::options::{alias, default, source};
 use crate::pace::Pace;
 use crate::source::{Chunk, ChunkBody, ConnectorError, Decoded, Decoder, Offsets, PartitionInfo, PartitionReader, Read, Source};
 use crate::time_text;
+use crate::width::row_bytes;
 
 /// Most rows in a chunk.
 const BLOCK: u64 = 16_384;
@@ -134,6 +135,7 @@ impl Source for DatagenSource {
             rows: self.rows.unwrap_or(u64::MAX),
             pace: self.per_second.map(|rate| (Pace::new(rate), rate)),
             position: 0,
+            row_bytes: row_bytes(&self.schema),
             started_us: None,
             last_us: i64::MIN,
         }))
@@ -149,6 +151,7 @@ struct DatagenReader {
     rows: u64,
     pace: Option<(Pace, f64)>,
     position: u64,
+    row_bytes: u64,
     started_us: Option<i64>,
     last_us: i64,
 }
@@ -174,7 +177,7 @@ impl PartitionReader for DatagenReader {
             rows.now_us = started_us + (first as f64 * rows.gap_us) as i64;
         }
         self.position += rows.count;
-        Ok(Read::Chunk(Chunk { offset: first, bytes: 0, body: ChunkBody::Task(Box::new(rows)) }))
+        Ok(Read::Chunk(Chunk { offset: first, bytes: rows.count * self.row_bytes, body: ChunkBody::Task(Box::new(rows)) }))
     }
 }
 

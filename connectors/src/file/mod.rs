@@ -5,6 +5,8 @@
 mod list;
 mod parquet;
 mod sink;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use tidemark_planner::connector::{ConnectorSpec, OptionKind, OptionSpec, Options, SourceFacts};
@@ -248,7 +250,7 @@ pub(crate) fn check_op(options: &Options, schema: &SchemaRef, changelog: Changel
 
 /// What a file can take.
 pub(crate) fn check_sink(options: &Options, schema: &SchemaRef, changelog: ChangelogKind) -> Result<(), String> {
-    let path = path(options)?;
+    sink::check_path(path(options)?)?;
     check_op(options, schema, changelog)?;
-    sink::check(path, format(options)?, options, schema)
+    sink::check_columns(format(options)?, options, schema)
 }

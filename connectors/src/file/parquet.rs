@@ -191,15 +191,19 @@ pub(super) struct ParquetSource {
 
 impl ParquetSource {
     pub(super) fn open(plan: &SourcePlan, files: &[Listed]) -> Result<Self, ConnectorError> {
-        let opened = files.iter().map(|file| {
+        let open = |file: &Listed| {
             let footer = Footer::load(file)?;
             let found = footer.find(&plan.read_schema)?;
             let mask = ProjectionMask::roots(footer.metadata.parquet_schema(), found.iter().copied());
             Ok(Opened { input: Input::open(&file.path)?, footer, found, mask })
-        });
+        };
+        let opened = files.iter().map(open).collect::<Result<Vec<_>, ConnectorError>>()?;
         Ok(Self {
-            files: opened.collect::<Result<_, ConnectorError>>()?,
-            partitions: files.iter().map(|file| PartitionInfo { name: file.path.clone(), bytes: Some(file.bytes) }).collect(),
+            partitions: opened
+                .iter()
+                .map(|file| PartitionInfo { name: file.footer.path.clone(), bytes: Some(file.groups().map(|(_, bytes)| bytes).sum()) })
+                .collect(),
+            files: opened.into(),
             schema: plan.read_schema.clone(),
         })
     }
@@ -219,8 +223,7 @@ impl Source for ParquetSource {
     }
 
     fn open(&self, partition: usize) -> Result<Box<dyn PartitionReader>, ConnectorError> {
-        let groups = self.files[partition].footer.metadata.metadata().row_groups();
-        let groups = groups.iter().map(|group| (group.num_rows().max(0) as usize, group.compressed_size().max(0) as u64)).collect();
+        let groups = self.files[partition].groups().collect();
         Ok(Box::new(ParquetReader { file: partition, groups, group: 0, start: 0, row: 0 }))
     }
 
@@ -285,6 +288,16 @@ impl Decoder for ParquetDecoder {
 }
 
 impl Opened {
+    /// Rows of each row group, and the bytes of the columns read as they are unpacked: that is what a chunk of them will take.
+    fn groups(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.footer.metadata.metadata().row_groups().iter().map(|group| {
+            let read = group.columns().iter().enumerate().filter(|(leaf, _)| self.mask.leaf_included(*leaf));
+            let bytes: i64 = read.map(|(_, column)| column.uncompressed_size().max(0)).sum();
+            let rows = group.num_rows().max(0);
+            (rows as usize, bytes.max(rows) as u64)
+        })
+    }
+
     fn read(&self, stretch: &Stretch) -> Result<RecordBatch, ConnectorError> {
         let group_rows = self.footer.metadata.metadata().row_group(stretch.group).num_rows().max(0) as usize;
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.input.clone(), self.footer.metadata.clone())

@@ -31,8 +31,8 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// Rows of a parquet row group: small enough to be read in parallel.
 const GROUP_ROWS: usize = 131_072;
 
-/// What can be told before the run.
-pub(super) fn check(path: &str, format: Format, options: &Options, schema: &SchemaRef) -> Result<(), String> {
+/// Whether a file can be made at a path.
+pub(super) fn check_path(path: &str) -> Result<(), String> {
     if Compression::of_path(path).0 != Compression::None {
         return Err(format!("\"{path}\" would be a compressed file, which is read but not written; leave out the last ending"));
     }
@@ -46,10 +46,13 @@ pub(super) fn check(path: &str, format: Format, options: &Options, schema: &Sche
     if !folder.is_dir() {
         return Err(format!("folder \"{}\" does not exist; make it first", folder.display()));
     }
+    Ok(())
+}
+
+/// Whether a format can hold the columns.
+pub(super) fn check_columns(format: Format, options: &Options, schema: &SchemaRef) -> Result<(), String> {
     match format {
-        Format::Parquet => {
-            ArrowSchemaConverter::new().convert(schema).map(drop).map_err(|error| format!("parquet cannot hold these columns: {error}"))
-        }
+        Format::Parquet => ArrowSchemaConverter::new().convert(schema).map(drop).map_err(|error| format!("parquet cannot hold these columns: {error}")),
         Format::Ndjson | Format::Csv => {
             TextEncoder::new(&text_format(format, options)?, schema, false).map(drop).map_err(|error| error.reason)
         }

@@ -26,6 +26,7 @@ use crate::options::{alias, default, source};
 use crate::pace::Pace;
 use crate::source::{Chunk, ChunkBody, ConnectorError, Decoded, Decoder, Offsets, PartitionInfo, PartitionReader, Read, Source};
 use crate::time_text;
+use crate::width::row_bytes;
 
 /// Events in a chunk: batches of 8k to 16k rows, whose columns stay in the cache.
 const BLOCK: u64 = 16_384;
@@ -346,6 +347,7 @@ impl Source for NexmarkSource {
             block: settings.block(),
             events: settings.events.unwrap_or(u64::MAX),
             position: 0,
+            row_bytes: row_bytes(&self.shared.schema),
             pace: settings.per_second.map(|rate| Pace::new(rate as f64 / settings.partitions as f64)),
         }))
     }
@@ -363,6 +365,7 @@ struct NexmarkReader {
     events: u64,
     /// Events of this partition handed out.
     position: u64,
+    row_bytes: u64,
     pace: Option<Pace>,
 }
 
@@ -381,7 +384,7 @@ impl PartitionReader for NexmarkReader {
             }
         }
         self.position += count;
-        Ok(Read::Chunk(Chunk { offset: first, bytes: 0, body: ChunkBody::Range { first, count } }))
+        Ok(Read::Chunk(Chunk { offset: first, bytes: count * self.row_bytes, body: ChunkBody::Range { first, count } }))
     }
 }
 

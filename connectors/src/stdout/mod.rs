@@ -7,6 +7,8 @@ mod cells;
 mod changelog;
 mod lines;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
