@@ -58,11 +58,13 @@ impl Order {
         let converter =
             RowConverter::new(columns.iter().map(|column| SortField::new(column.data_type().clone())).collect()).map_err(wrong)?;
         let keys = converter.convert_columns(&columns).map_err(wrong)?;
-        if (1..keys.num_rows()).all(|row| keys.row(row - 1) <= keys.row(row)) {
+        let diff = |row: usize| diffs.as_ref().map_or(1, |diffs| diffs[row]);
+        let compare = |a: usize, b: usize| keys.row(a).cmp(&keys.row(b)).then_with(|| diff(a).cmp(&diff(b)));
+        if (1..keys.num_rows()).all(|row| compare(row - 1, row).is_le()) {
             return Ok((rows.clone(), diffs));
         }
         let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
-        order.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
+        order.sort_unstable_by(|a, b| compare(*a as usize, *b as usize));
         let diffs = diffs.map(|diffs| order.iter().map(|row| diffs[*row as usize]).collect());
         let rows = take_record_batch(rows, &UInt32Array::from(order)).map_err(wrong)?;
         Ok((rows, diffs))

@@ -59,7 +59,8 @@ pub(super) fn list(path: &str, format: Option<Format>) -> Result<Vec<Listed>, St
         paths.push(path.to_string());
     } else {
         let wrong = |error: glob::PatternError| format!("\"{path}\" is no pattern for files: {}", error.msg);
-        for entry in glob::glob(path).map_err(wrong)? {
+        let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+        for entry in glob::glob_with(path, options).map_err(wrong)? {
             let entry = entry.map_err(|error| format!("\"{}\" cannot be read: {}", error.path().display(), reason(error.error())))?;
             if entry.is_file() {
                 paths.push(entry.display().to_string());

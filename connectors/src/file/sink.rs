@@ -52,7 +52,9 @@ pub(super) fn check_path(path: &str) -> Result<(), String> {
 /// Whether a format can hold the columns.
 pub(super) fn check_columns(format: Format, options: &Options, schema: &SchemaRef) -> Result<(), String> {
     match format {
-        Format::Parquet => ArrowSchemaConverter::new().convert(schema).map(drop).map_err(|error| format!("parquet cannot hold these columns: {error}")),
+        Format::Parquet => {
+            ArrowSchemaConverter::new().convert(schema).map(drop).map_err(|error| format!("parquet cannot hold these columns: {error}"))
+        }
         Format::Ndjson | Format::Csv => {
             TextEncoder::new(&text_format(format, options)?, schema, false).map(drop).map_err(|error| error.reason)
         }

@@ -21,10 +21,12 @@ fn sample(rows: usize) -> RecordBatch {
     let some = |row: usize, modulus: usize| row % modulus != modulus - 1;
     let numbers: Int64Array = (0..rows).map(|row| some(row, 7).then_some(row as i64 * 1_000_000_007)).collect();
     let floats: Float64Array = (0..rows).map(|row| some(row, 5).then_some(row as f64 / 3.0)).collect();
-    let words: StringArray = (0..rows).map(|row| some(row, 4).then(|| ["plain", "größe, \"quoted\"", "line\nbreak", "日本", " x "][row % 5])).collect();
+    let words: StringArray =
+        (0..rows).map(|row| some(row, 4).then(|| ["plain", "größe, \"quoted\"", "line\nbreak", "日本", " x "][row % 5])).collect();
     let flags: BooleanArray = (0..rows).map(|row| some(row, 3).then_some(row % 2 == 0)).collect();
     let prices = Decimal128Array::from_iter((0..rows).map(|row| some(row, 6).then_some(row as i128 * 12_345 - 500)));
-    let times: TimestampMicrosecondArray = (0..rows).map(|row| some(row, 8).then_some(1_700_000_000_000_001 + row as i64 * 999_999)).collect();
+    let times: TimestampMicrosecondArray =
+        (0..rows).map(|row| some(row, 8).then_some(1_700_000_000_000_001 + row as i64 * 999_999)).collect();
     let days: Date32Array = (0..rows).map(|row| some(row, 9).then_some(row as i32 - 40)).collect();
     let (numbers, words): (ArrayRef, ArrayRef) = (Arc::new(numbers), Arc::new(words));
     RecordBatch::try_from_iter_with_nullable([
@@ -42,7 +44,8 @@ fn sample(rows: usize) -> RecordBatch {
 /// The same with nested columns.
 fn nested(rows: usize) -> RecordBatch {
     let flat = sample(rows);
-    let list = ListArray::from_iter_primitive::<Int64, _, _>((0..rows).map(|row| (row % 4 != 3).then(|| (0..row % 3).map(|at| Some(at as i64)))));
+    let list =
+        ListArray::from_iter_primitive::<Int64, _, _>((0..rows).map(|row| (row % 4 != 3).then(|| (0..row % 3).map(|at| Some(at as i64)))));
     let fields = vec![Field::new("inner", DataType::Int64, true), Field::new("text", DataType::Utf8, true)];
     let row = StructArray::new(fields.into(), vec![flat.column(0).clone(), flat.column(2).clone()], None);
     let mut columns: Vec<(String, ArrayRef)> =
@@ -67,7 +70,12 @@ fn write(path: &Path, pairs: &[(&str, &str)], rows: &RecordBatch, diffs: Option<
     assert!(sink.finish().expect("finished").bytes > 0);
 }
 
-fn open_one(path: &Path, pairs: &[(&str, &str)], declared: &SchemaRef, read: &[usize]) -> Result<(Box<dyn Source>, SchemaRef), ConnectorError> {
+fn open_one(
+    path: &Path,
+    pairs: &[(&str, &str)],
+    declared: &SchemaRef,
+    read: &[usize],
+) -> Result<(Box<dyn Source>, SchemaRef), ConnectorError> {
     let path = path.display().to_string();
     let pairs: Vec<(&str, &str)> = pairs.iter().copied().chain([("path", path.as_str())]).collect();
     let plan = source_plan("file", &pairs, declared, read);
@@ -111,7 +119,8 @@ fn every_format_gives_back_what_it_was_given() {
 #[test]
 fn a_column_op_shows_each_change() {
     let folder = tempfile::tempdir().expect("a folder");
-    let rows = RecordBatch::try_from_iter_with_nullable([("n", Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef, true)]).expect("a column");
+    let rows =
+        RecordBatch::try_from_iter_with_nullable([("n", Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef, true)]).expect("a column");
     let declared = schema(&[("op", DataType::Utf8), ("n", DataType::Int64)]);
     for name in ["a.ndjson", "a.csv", "a.parquet"] {
         let path = folder.path().join(name);
@@ -166,10 +175,15 @@ fn parquet_columns_are_found_by_name_and_cast() {
     let whole = read(&path, &[], &strict, &[0]);
     assert_eq!((whole.offsets.as_slice(), whole.errors[0].reason.as_str()), (&[0, 1, 3][..], "column \"number\" must not be null"));
     // What cannot be.
-    assert_eq!(told(&path, &[], Some(&schema(&[("price", DataType::Int64)]))), "file \"PATH\": the file has no column \"price\"; it has Number, word");
+    assert_eq!(
+        told(&path, &[], Some(&schema(&[("price", DataType::Int64)]))),
+        "file \"PATH\": the file has no column \"price\"; it has Number, word"
+    );
     let list = DataType::new_list(DataType::Int64, true);
     let impossible = schema(&[("number", DataType::Struct(vec![Field::new("x", list, true)].into()))]);
-    assert!(told(&path, &[], Some(&impossible)).starts_with("file \"PATH\": column \"number\" is Int64 in the file and cannot become Struct"));
+    assert!(
+        told(&path, &[], Some(&impossible)).starts_with("file \"PATH\": column \"number\" is Int64 in the file and cannot become Struct")
+    );
     // Inferred, when nothing is declared.
     let path_text = path.display().to_string();
     let inferred = facts(&options(&[("path", &path_text)]), None).expect("a parquet file").schema.expect("its columns");
@@ -187,9 +201,15 @@ fn mistakes_are_named() {
     assert_eq!(told(&at("a.txt"), &[], None), "the ending of \"PATH\" tells no format; add format = 'ndjson', 'csv' or 'parquet'");
     std::fs::write(at("bad.parquet"), "no parquet at all").expect("written");
     assert!(told(&at("bad.parquet"), &[], None).starts_with("file \"PATH\": the parquet file cannot be read: "));
-    assert_eq!(told(&at("bad.parquet"), &[("follow", "true")], None), "a parquet file cannot be followed: it is complete when its end is written");
+    assert_eq!(
+        told(&at("bad.parquet"), &[("follow", "true")], None),
+        "a parquet file cannot be followed: it is complete when its end is written"
+    );
     std::fs::write(at("empty.ndjson"), "").expect("written");
-    assert_eq!(told(&at("empty.ndjson"), &[], None), "file \"PATH\" is empty, so its columns cannot be inferred; declare them with CREATE SOURCE");
+    assert_eq!(
+        told(&at("empty.ndjson"), &[], None),
+        "file \"PATH\" is empty, so its columns cannot be inferred; declare them with CREATE SOURCE"
+    );
     std::fs::write(at("array.json"), " [{\"a\": 1}]").expect("written");
     assert_eq!(told(&at("array.json"), &[], None), "file \"PATH\": it is one JSON array; write one object per line");
     assert_eq!(
@@ -213,12 +233,15 @@ fn a_sink_refuses_what_it_cannot_write() {
     let append = ChangelogKind::AppendOnly;
     assert!(refused("none/a.csv", &[], &columns, append).ends_with("none\" does not exist; make it first"));
     assert_eq!(refused("", &[], &columns, append), "\"PATH\" is a folder; name a file in it");
-    assert_eq!(refused("a.csv.gz", &[], &columns, append), "\"PATH\" would be a compressed file, which is read but not written; leave out the last ending");
+    assert_eq!(
+        refused("a.csv.gz", &[], &columns, append),
+        "\"PATH\" would be a compressed file, which is read but not written; leave out the last ending"
+    );
     assert!(refused("a.parquet", &[("op", "false")], &columns, ChangelogKind::Retract).starts_with("rows can be taken back here"));
     let op = schema(&[("op", DataType::Utf8)]);
     assert!(refused("a.parquet", &[], &op, ChangelogKind::Retract).starts_with("the sink writes a column \"op\""));
-    let interval = schema(&[("i", DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano))]);
-    assert!(refused("a.parquet", &[], &interval, append).starts_with("parquet cannot hold these columns: "));
+    let empty = schema(&[("i", DataType::Struct(arrow::datatypes::Fields::empty()))]);
+    assert!(refused("a.parquet", &[], &empty, append).starts_with("parquet cannot hold these columns: "));
 }
 
 #[test]
@@ -238,7 +261,9 @@ fn a_failed_run_leaves_the_old_file() {
 #[test]
 fn files_of_a_glob_and_a_folder_are_partitions_in_order() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (name, text) in [("b.ndjson", "{\"n\":2}\n"), ("a.ndjson", "{\"n\":1}\n"), (".hidden.ndjson", "x"), ("notes.txt", "x"), ("c.ndjson", "")] {
+    for (name, text) in
+        [("b.ndjson", "{\"n\":2}\n"), ("a.ndjson", "{\"n\":1}\n"), (".hidden.ndjson", "x"), ("notes.txt", "x"), ("c.ndjson", "")]
+    {
         std::fs::write(folder.path().join(name), text).expect("written");
     }
     let declared = schema(&[("n", DataType::Int64)]);
@@ -246,12 +271,14 @@ fn files_of_a_glob_and_a_folder_are_partitions_in_order() {
         let (source, read_schema) = open_one(&path, &[], &declared, &[0]).expect("opened");
         let names: Vec<&str> = source.partitions().iter().map(|partition| partition.name.rsplit('/').next().unwrap_or_default()).collect();
         assert_eq!(names, ["a.ndjson", "b.ndjson", "c.ndjson"]);
-        let rows: Vec<usize> =
-            (0..3).map(|at| read_partition(source.as_ref(), at, &read_schema).expect("read").rows.num_rows()).collect();
+        let rows: Vec<usize> = (0..3).map(|at| read_partition(source.as_ref(), at, &read_schema).expect("read").rows.num_rows()).collect();
         assert_eq!(rows, [1, 1, 0]);
     }
     std::fs::write(folder.path().join("d.csv"), "n\n1\n").expect("written");
-    assert_eq!(told(folder.path(), &[], Some(&declared)), "the files of \"PATH\" differ in format; add format = 'ndjson', 'csv' or 'parquet'");
+    assert_eq!(
+        told(folder.path(), &[], Some(&declared)),
+        "the files of \"PATH\" differ in format; add format = 'ndjson', 'csv' or 'parquet'"
+    );
 }
 
 #[test]
@@ -336,7 +363,9 @@ fn a_followed_file_that_is_replaced_is_told() {
 fn nexmark_files_hold_the_events() {
     use crate::nexmark::{Shape, write_file};
     let folder = tempfile::tempdir().expect("a folder");
-    for (name, shape) in [("bids.ndjson", Shape::Bid), ("bids.csv", Shape::Bid), ("all.parquet", Shape::Combined), ("all.ndjson", Shape::Combined)] {
+    for (name, shape) in
+        [("bids.ndjson", Shape::Bid), ("bids.csv", Shape::Bid), ("all.parquet", Shape::Combined), ("all.ndjson", Shape::Combined)]
+    {
         let path = folder.path().join(name);
         let rows = write_file(&path, shape, 40_000, 10_000).expect("written");
         let declared = shape.schema();
@@ -382,7 +411,7 @@ fn text_is_cut_at_records_however_it_is_read() {
             }
         }
         let rows = arrow::compute::concat_batches(&declared, &batches).expect("one schema");
-        assert_eq!(offsets, [4, 12, 28, 36], "pieces of {size}");
+        assert_eq!(offsets, [4, 12, 26, 34], "pieces of {size}");
         assert_eq!(&rows, expected.get_or_insert_with(|| rows.clone()), "pieces of {size}");
     }
     let rows = expected.expect("at least one size");

@@ -12,7 +12,9 @@ fn whole(pairs: &[(&str, &str)], read: &[usize]) -> Vec<Whole> {
     let shape = pairs.iter().find(|(name, _)| *name == "shape").and_then(|(_, word)| Shape::parse(word)).unwrap_or(Shape::Combined);
     let plan = source_plan("nexmark", pairs, &shape.schema(), read);
     let source = open(&plan).expect("valid options");
-    (0..source.partitions().len()).map(|partition| read_partition(source.as_ref(), partition, &plan.read_schema).expect("readable")).collect()
+    (0..source.partitions().len())
+        .map(|partition| read_partition(source.as_ref(), partition, &plan.read_schema).expect("readable"))
+        .collect()
 }
 
 fn one(pairs: &[(&str, &str)], read: &[usize]) -> RecordBatch {
@@ -31,7 +33,9 @@ fn proportions_are_the_standard_ones() {
 
 #[test]
 fn a_projection_is_the_columns_of_the_whole_in_the_order_asked() {
-    for (shape, read) in [("bid", vec![3, 0]), ("auction", vec![9, 2, 5]), ("person", vec![7, 1]), ("combined", vec![4, 3, 0]), ("bid", vec![])] {
+    for (shape, read) in
+        [("bid", vec![3, 0]), ("auction", vec![9, 2, 5]), ("person", vec![7, 1]), ("combined", vec![4, 3, 0]), ("bid", vec![])]
+    {
         let all: Vec<usize> = (0..Shape::parse(shape).expect("a shape").schema().fields().len()).collect();
         let pairs = [("shape", shape), ("events", "40000")];
         let expected = one(&pairs, &all).project(&read).expect("columns in range");
@@ -55,7 +59,11 @@ fn a_slice_of_preloaded_events_is_those_events() {
     for group in ["1", "7"] {
         let pairs = [("shape", "bid"), ("events", "40000"), ("out-of-order-group", group)];
         let settings = Settings::new(&options(&pairs)).expect("valid options");
-        let mut source = NexmarkSource::new(Settings { preload: true, ..settings }, &[0, 1], Arc::new(Shape::Bid.schema().project(&[0, 1]).expect("columns")));
+        let mut source = NexmarkSource::new(
+            Settings { preload: true, ..settings },
+            &[0, 1],
+            Arc::new(Shape::Bid.schema().project(&[0, 1]).expect("columns")),
+        );
         source.preload().expect("made");
         let blocks = source.shared.preloaded.as_deref().expect("preloaded");
         for (first, count) in [(0, 16_384), (0, 1), (100, 900), (16_384, 50), (32_768, 7_232), (39_999, 1)] {
@@ -117,9 +125,11 @@ fn released_events_are_the_first_ones_and_all_come() {
     let source = open(&plan).expect("valid options");
     let mut rows = 0;
     for partition in 0..2 {
+        let started = std::time::Instant::now();
         let mut reader = source.open(partition).expect("opened");
         let part = read_on(source.as_ref(), reader.as_mut(), &plan.read_schema, true).expect("read");
-        assert!(part.chunks > 3, "{} chunks: events are released over time", part.chunks);
+        assert!(started.elapsed().as_millis() >= 29, "1,500 events at 50,000 a second came within {:?}", started.elapsed());
+        assert!(part.chunks > 1);
         rows += part.rows.num_rows();
     }
     assert_eq!(rows, 2760);
@@ -141,7 +151,10 @@ fn wrong_options_are_told() {
     let told = |pairs: &[(&str, &str)]| facts(&options(pairs), None).expect_err("refused");
     assert_eq!(told(&[("preload", "true")]), "preload needs events: say how many are made before the run");
     assert_eq!(told(&[("base-time", "noon")]), "base-time \"noon\" is not a timestamp");
-    assert_eq!(told(&[("out-of-order-group", "953")]), "out-of-order-group 953 is a multiple of 953, the stride of the shuffle; take another number");
+    assert_eq!(
+        told(&[("out-of-order-group", "953")]),
+        "out-of-order-group 953 is a multiple of 953, the stride of the shuffle; take another number"
+    );
     let declared = crate::testing::schema(&[("price", arrow::datatypes::DataType::Utf8)]);
     let told = |declared: &SchemaRef| facts(&options(&[("shape", "bid")]), Some(declared)).expect_err("refused");
     assert_eq!(told(&declared), "nexmark column \"price\" is Int64, not Utf8");
