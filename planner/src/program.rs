@@ -92,7 +92,8 @@ pub fn plan_text(text: &str, context: &PlanContext<'_>) -> Result<Program, Vec<P
     let Planner { lowering, outputs, settings, mut warnings, .. } = planner;
     let plan = (!lowering.is_empty()).then(|| lowering.finish());
     if plan.is_none() && outputs.is_empty() && !statements.is_empty() {
-        let hint = PlanError::new("plan::nothing_to_run", "nothing is written", None).help("Add a SELECT, a CREATE SINK … AS or an INSERT INTO.");
+        let hint =
+            PlanError::new("plan::nothing_to_run", "nothing is written", None).help("Add a SELECT, a CREATE SINK … AS or an INSERT INTO.");
         warnings.push(hint);
     }
     let fingerprint = plan.as_ref().map_or(0, explain::fingerprint);
@@ -183,6 +184,7 @@ impl<'a> Planner<'a> {
             emit_span: query.emit.map(|(_, span)| span),
             allow_unbounded_state: query.allow_unbounded_state || self.settings.allow_unbounded_state(),
             span: query.span,
+            calls: logical::calls(self.lines, &query.body),
         }
     }
 
@@ -206,7 +208,7 @@ impl<'a> Planner<'a> {
     }
 
     fn lower(&self, query: &Query, plan: LogicalPlan, lowering: &mut Lowering<'a>, request: SinkRequest<'_>) -> Result<(), Vec<PlanError>> {
-        let plan = optimize(plan).map_err(|error| logical::errors_at(self.lines, error, query.span))?;
+        let plan = optimize(plan).map_err(|error| logical::optimizer_errors(&self.catalog, query, error))?;
         lowering.settings(&self.settings);
         lowering.sink(self.context.connectors, &plan, &self.scope(query), request)
     }
@@ -293,9 +295,9 @@ impl<'a> Planner<'a> {
     }
 
     fn explain(&mut self, explained: &Explain) -> Result<(), Vec<PlanError>> {
-        let logical_text = |planner: &Self, plan: LogicalPlan, span: Span| -> Result<String, Vec<PlanError>> {
+        let logical_text = |planner: &Self, plan: LogicalPlan, query: &Query| -> Result<String, Vec<PlanError>> {
             let plan = match explained.level {
-                ExplainLevel::Optimized => optimize(plan).map_err(|error| logical::errors_at(planner.lines, error, span))?,
+                ExplainLevel::Optimized => optimize(plan).map_err(|error| logical::optimizer_errors(&planner.catalog, query, error))?,
                 ExplainLevel::Logical | ExplainLevel::Physical => plan,
             };
             Ok(plan.display_indent().to_string())
@@ -325,7 +327,7 @@ impl<'a> Planner<'a> {
                     return Err(vec![error.help("Explain a SELECT, an INSERT, a CREATE VIEW or a CREATE SINK … AS.")]);
                 };
                 let plan = self.query(query)?;
-                let text = logical_text(self, plan, query.span)?;
+                let text = logical_text(self, plan, query)?;
                 match explained.format {
                     ExplainFormat::Text => text,
                     ExplainFormat::Json => {
@@ -346,9 +348,7 @@ impl<'a> Planner<'a> {
             Relation::View(_) => "view",
         };
         let connector = |relation: &Relation| match relation {
-            Relation::Table(table) => {
-                table.create.options.iter().find(|it| it.key.eq_ignore_ascii_case("connector")).map(|it| it.value.clone()).unwrap_or_default()
-            }
+            Relation::Table(table) => table.connector.to_string(),
             Relation::Sink(sink) => sink.connector.clone(),
             Relation::View(_) => String::new(),
         };
@@ -360,9 +360,7 @@ impl<'a> Planner<'a> {
         let output = match &show.what {
             ShowWhat::Tables => relations(&|_| true),
             ShowWhat::Sources => relations(&|it| matches!(it, Relation::Table(table) if table.can_read)),
-            ShowWhat::Sinks => {
-                relations(&|it| matches!(it, Relation::Sink(_)) || matches!(it, Relation::Table(table) if table.can_write))
-            }
+            ShowWhat::Sinks => relations(&|it| matches!(it, Relation::Sink(_)) || matches!(it, Relation::Table(table) if table.can_write)),
             ShowWhat::Views => relations(&|it| matches!(it, Relation::View(_))),
             ShowWhat::Functions => {
                 let functions = Functions::get();

@@ -33,6 +33,8 @@ pub(crate) enum Relation {
 /// A declared table, and what it turned out to be.
 pub(crate) struct TableEntry {
     pub(crate) create: CreateSource,
+    /// Canonical name of its connector.
+    pub(crate) connector: &'static str,
     /// Readable and writable, by its connector.
     pub(crate) can_read: bool,
     pub(crate) can_write: bool,
@@ -119,7 +121,8 @@ impl<'a> Catalog<'a> {
 
     /// `CREATE SOURCE` and `CREATE TABLE`. Options are checked now, as far as the side is known.
     pub(crate) fn create_source(&mut self, create: &CreateSource) -> Result<(), Vec<PlanError>> {
-        let spec = options::connector(self.connectors, &create.options, &create.name.value, create.name.span).map_err(|error| vec![error])?;
+        let spec =
+            options::connector(self.connectors, &create.options, &create.name.value, create.name.span).map_err(|error| vec![error])?;
         let wrong_side = |what: &str, way_out: &str| {
             let value = create.options.iter().find(|setting| setting.key.eq_ignore_ascii_case("connector"));
             let span = value.map_or(create.name.span, |setting| setting.value_span);
@@ -135,9 +138,9 @@ impl<'a> Catalog<'a> {
             (false, _) => Side::Source,
         };
         options::resolve(spec, &create.options, side, &create.name.value, create.name.span)?;
-        let (can_read, can_write) = (spec.source, create.table && spec.sink);
+        let (can_read, can_write, connector) = (spec.source, create.table && spec.sink, spec.name);
         self.enter(&create.name, create.if_not_exists, create.span, || {
-            Relation::Table(TableEntry { create: create.clone(), can_read, can_write, source: OnceCell::new() })
+            Relation::Table(TableEntry { create: create.clone(), connector, can_read, can_write, source: OnceCell::new() })
         })
         .map_err(|error| vec![error])
     }

@@ -207,13 +207,13 @@ mod tests {
     #[test]
     fn every_mistake_is_told_at_its_place() {
         let wrong = resolved(&[("pth", "a"), ("follow", "maybe"), ("path", "x"), ("file", "y")], Side::Source);
-        let expected =
-            [("plan::unknown_option", Span::new(0, 1)), ("plan::wrong_option", Span::new(15, 16)), ("plan::wrong_option", Span::new(30, 31))];
+        let expected = [
+            ("plan::unknown_option", Span::new(0, 1)),
+            ("plan::wrong_option", Span::new(15, 16)),
+            ("plan::wrong_option", Span::new(30, 31)),
+        ];
         assert_eq!(wrong, Err(expected.to_vec()));
         assert_eq!(resolved(&[], Side::Sink), Err(vec![("plan::missing_option", Span::new(99, 100))]));
-        assert_eq!(
-            resolved(&[("path", "a"), ("follow", "true")], Side::Sink),
-            Err(vec![("plan::wrong_option", Span::new(10, 11))])
-        );
+        assert_eq!(resolved(&[("path", "a"), ("follow", "true")], Side::Sink), Err(vec![("plan::wrong_option", Span::new(10, 11))]));
     }
 }

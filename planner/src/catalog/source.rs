@@ -57,10 +57,9 @@ impl SourceTable {
 
     /// All columns: those `*` shows, then the metadata columns.
     pub(crate) fn all_columns(&self) -> Vec<SourceColumn> {
-        let metadata = self.metadata().map(|it| SourceColumn {
-            field: Arc::new(Field::new(it.name(), it.data_type(), false)),
-            value: ColumnValue::Metadata(it),
-        });
+        let metadata = self
+            .metadata()
+            .map(|it| SourceColumn { field: Arc::new(Field::new(it.name(), it.data_type(), false)), value: ColumnValue::Metadata(it) });
         self.columns.iter().cloned().chain(metadata).collect()
     }
 
@@ -234,7 +233,9 @@ fn computed(
             ColumnValue::Computed(expr) => Some(expr.clone()),
         })
     });
-    logical::coerce(catalog, resolved, &DFSchema::try_from(base.clone()).map_err(|error| logical::errors_of(catalog, error))?)
+    let span = catalog.lines.span(datafusion_sql::sqlparser::ast::Spanned::span(expr)).unwrap_or_default();
+    let schema = DFSchema::try_from(base.clone()).map_err(|error| logical::errors_at(catalog.lines, error, span))?;
+    logical::coerce(catalog, resolved, &schema, span)
 }
 
 fn event_column(columns: &[SourceColumn], name: &Name, source: &str) -> Result<usize, PlanError> {
@@ -268,9 +269,10 @@ pub(super) fn from_path(catalog: &Catalog<'_>, path: &str, span: Option<Span>) -
         return Err(wrong(format!("the columns of \"{path}\" are unknown")).help("Declare them with CREATE SOURCE."));
     };
     let columns: Vec<SourceColumn> = declared.fields().iter().enumerate().map(|(place, field)| declared_column(place, field)).collect();
-    let event_time = facts.event_time.as_ref().and_then(|(name, disorder)| {
-        columns.iter().position(|column| column.field.name() == name).map(|place| (place, *disorder))
-    });
+    let event_time = facts
+        .event_time
+        .as_ref()
+        .and_then(|(name, disorder)| columns.iter().position(|column| column.field.name() == name).map(|place| (place, *disorder)));
     Ok(SourceTable {
         name: path.to_string(),
         connector: connector.to_string(),
@@ -282,4 +284,3 @@ pub(super) fn from_path(catalog: &Catalog<'_>, path: &str, span: Option<Span>) -
         bounded: facts.bounded,
     })
 }
-

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::Schema;
+
 use crate::duration::format_us;
 use crate::logical::{AssignWindows, type_name};
-use crate::lower::expr::text;
+use crate::lower::expr::{Physical, named_in, text};
 use crate::plan::{
     AggregateClass, Emit, ErrorPolicy, KeyPlan, Node, NodeId, PhysicalOp, PhysicalPlan, StateBound, Step, TimeDomain, WatermarkPlan,
     WatermarkStrategy, WindowColumn, WindowPlan,
@@ -70,9 +72,14 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             fields.push(changelog());
             push(depth, "Source", fields);
         }
-        PhysicalOp::Stateless { steps, .. } => {
+        PhysicalOp::Stateless { input, steps, schemas } => {
             for (at, step) in steps.iter().rev().enumerate() {
-                let (name, mut fields) = step_fields(step);
+                // Columns have the names of the schema below the step.
+                let below = match steps.len() - 1 - at {
+                    0 => &plan.node(*input).props.schema,
+                    place => &schemas[place - 1],
+                };
+                let (name, mut fields) = step_fields(step, below);
                 if at == 0 {
                     fields.push(changelog());
                 }
@@ -83,12 +90,13 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
         PhysicalOp::Union { inputs } => {
             push(depth, "Union", vec![("inputs", inputs.len().to_string()), changelog()]);
         }
-        PhysicalOp::Aggregate { keys, aggregates, window, emit, .. } => {
+        PhysicalOp::Aggregate { input, keys, aggregates, window, emit } => {
+            let below = &plan.node(*input).props.schema;
             let mut fields = Vec::new();
             if let Some(window) = window {
-                fields.extend(window_fields(plan, window));
+                fields.extend(window_fields(plan, window, below));
             }
-            let keys: Vec<String> = keys.iter().map(key_text).collect();
+            let keys: Vec<String> = keys.iter().map(|key| key_text(key, below)).collect();
             fields.push(("keys", list(&keys)));
             if !aggregates.is_empty() {
                 let texts: Vec<&str> = aggregates.iter().map(|it| it.text.as_str()).collect();
@@ -131,22 +139,27 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
     }
 }
 
-fn step_fields(step: &Step) -> (&'static str, Vec<(&'static str, String)>) {
+/// An expression with the names of a schema.
+fn text_in(expr: &Physical, schema: &Schema) -> String {
+    text(&named_in(expr, schema))
+}
+
+fn step_fields(step: &Step, below: &Schema) -> (&'static str, Vec<(&'static str, String)>) {
     match step {
-        Step::Filter { predicate } => ("Filter", vec![("", text(predicate))]),
+        Step::Filter { predicate } => ("Filter", vec![("", text_in(predicate, below))]),
         Step::Project { exprs } => {
             let exprs: Vec<String> = exprs
                 .iter()
-                .map(|it| match text(&it.expr) {
+                .map(|it| match text_in(&it.expr, below) {
                     plain if plain == it.name => plain,
                     expr => format!("{expr} AS {}", it.name),
                 })
                 .collect();
             ("Project", vec![("", exprs.join(", "))])
         }
-        Step::AssignWindows { window } => ("AssignWindows", shape_fields(window)),
+        Step::AssignWindows { window } => ("AssignWindows", shape_fields(window, below)),
         Step::Unnest { columns, preserve_nulls } => {
-            let columns: Vec<String> = columns.iter().map(ToString::to_string).collect();
+            let columns: Vec<&str> = columns.iter().map(|place| below.field(*place).name().as_str()).collect();
             let mut fields = vec![("columns", list(&columns))];
             if *preserve_nulls {
                 fields.push(("empty", "kept".into()));
@@ -156,16 +169,16 @@ fn step_fields(step: &Step) -> (&'static str, Vec<(&'static str, String)>) {
     }
 }
 
-fn shape_fields(window: &WindowPlan) -> Vec<(&'static str, String)> {
-    let mut fields = vec![("window", AssignWindows::shape(window.kind)), ("time", text(&window.time))];
+fn shape_fields(window: &WindowPlan, below: &Schema) -> Vec<(&'static str, String)> {
+    let mut fields = vec![("window", AssignWindows::shape(window.kind)), ("time", text_in(&window.time, below))];
     if window.offset_us != 0 {
         fields.push(("offset", format_us(window.offset_us)));
     }
     fields
 }
 
-fn window_fields(plan: &PhysicalPlan, window: &WindowPlan) -> Vec<(&'static str, String)> {
-    let mut fields = shape_fields(window);
+fn window_fields(plan: &PhysicalPlan, window: &WindowPlan, below: &Schema) -> Vec<(&'static str, String)> {
+    let mut fields = shape_fields(window, below);
     if let Some(watermark) = &window.watermark {
         fields.push(("watermark", watermark_text(plan, watermark)));
     }
@@ -197,9 +210,9 @@ fn minus(of: &str, delay_us: i64) -> String {
     if delay_us == 0 { of.to_string() } else { format!("{of}-{}", format_us(delay_us)) }
 }
 
-fn key_text(key: &KeyPlan) -> String {
+fn key_text(key: &KeyPlan, below: &Schema) -> String {
     match key {
-        KeyPlan::Expr(it) => text(&it.expr),
+        KeyPlan::Expr(it) => text_in(&it.expr, below),
         KeyPlan::Window(part, _) => match part {
             WindowColumn::Start => "window_start".into(),
             WindowColumn::End => "window_end".into(),

@@ -45,9 +45,8 @@ impl Functions {
 
     fn new() -> Self {
         let mut scalar = BTreeMap::new();
-        let theirs = datafusion_functions::all_default_functions()
-            .into_iter()
-            .chain(datafusion_functions_nested::all_default_nested_functions());
+        let theirs =
+            datafusion_functions::all_default_functions().into_iter().chain(datafusion_functions_nested::all_default_nested_functions());
         // Ours come last: they take a name that both have, such as `date_format`, which DataFusion reads with C's patterns.
         let mut ours: Vec<ScalarUDF> = vec![
             ScalarUDF::new_from_impl(strings::RegexpExtract::new()),
@@ -157,7 +156,9 @@ mod tests {
     #[test]
     fn names_of_three_dialects_are_known() {
         let functions = Functions::get();
-        for name in ["date_format", "split_index", "regexp_extract", "hour", "upper", "char_length", "sha256", "array_has", "to_timestamp_millis"] {
+        for name in
+            ["date_format", "split_index", "regexp_extract", "hour", "upper", "char_length", "sha256", "array_has", "to_timestamp_millis"]
+        {
             assert!(functions.scalar.contains_key(name), "{name}");
         }
         for name in ["arg_max", "max_by", "listagg", "approx_count_distinct", "median", "bool_and", "every", "count"] {

@@ -157,13 +157,16 @@ fn extract_each<'a>(texts: impl StringArrayType<'a>, patterns: &StringArray, gro
 #[derive(Debug)]
 pub(super) struct BoundRegexpExtract {
     signature: Signature,
+    /// Tells the pattern and the group: plans that differ in them read differently.
+    name: String,
     regex: Regex,
     group: usize,
 }
 
 impl BoundRegexpExtract {
     fn new(regex: Regex, group: usize) -> Self {
-        Self { signature: Signature::user_defined(Volatility::Immutable), regex, group }
+        let name = format!("regexp_extract['{regex}', {group}]");
+        Self { signature: Signature::user_defined(Volatility::Immutable), name, regex, group }
     }
 
     fn extract<'a>(&self, texts: impl StringArrayType<'a>) -> ArrayRef {
@@ -206,16 +209,7 @@ impl Hash for BoundRegexpExtract {
 
 impl ScalarUDFImpl for BoundRegexpExtract {
     fn name(&self) -> &str {
-        "regexp_extract"
-    }
-
-    fn display_name(&self, args: &[Expr]) -> Result<String> {
-        self.schema_name(args)
-    }
-
-    fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        let text = args.iter().map(|arg| arg.schema_name().to_string()).collect::<Vec<_>>().join(", ");
-        Ok(format!("regexp_extract({text}, '{}', {})", self.regex, self.group))
+        &self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -223,7 +217,7 @@ impl ScalarUDFImpl for BoundRegexpExtract {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        types.iter().map(|text| coerce_text(self.name(), text)).collect()
+        types.iter().map(|text| coerce_text("regexp_extract", text)).collect()
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -284,8 +278,7 @@ impl ScalarUDFImpl for SplitIndex {
         let separators = arrow::compute::cast(&separator.to_array(args.number_rows)?, &DataType::Utf8)?;
         let separators = separators.as_string::<i32>();
         let indices = index.to_array(args.number_rows)?;
-        let indices =
-            indices.as_primitive_opt::<Int64Type>().ok_or_else(|| exec_datafusion_err!("split_index takes an integer index"))?;
+        let indices = indices.as_primitive_opt::<Int64Type>().ok_or_else(|| exec_datafusion_err!("split_index takes an integer index"))?;
         let out = with_strings!(texts, texts => {
             let mut out = StringBuilder::with_capacity(texts.len(), 0);
             for row in 0..texts.len() {

@@ -21,7 +21,7 @@ const CLOCKS: [&str; 8] =
     ["now", "current_timestamp", "current_date", "current_time", "localtime", "localtimestamp", "today", "unix_timestamp"];
 
 /// Functions the planner itself understands.
-const BUILT_IN: [&str; 6] = ["proctime", "if", "to_timestamp_ltz", "unnest", "unnest_outer", "make_map"];
+const BUILT_IN: [&str; 3] = ["unnest", "unnest_outer", "make_map"];
 
 /// Checks a query. Sources it reads are resolved, and what is wrong with them is told here.
 pub(super) fn check(catalog: &Catalog<'_>, query: &Query) -> Vec<PlanError> {
@@ -102,7 +102,8 @@ impl Checker<'_> {
             return;
         }
         let functions = Functions::get();
-        if BUILT_IN.contains(&name.as_str()) || functions.contains(&name) && !functions.is_window_only(&name) || bare {
+        let known = functions.contains(&name) && !functions.is_window_only(&name);
+        if known || bare || BUILT_IN.contains(&name.as_str()) || super::names::is_rewritten(&name) {
             return;
         }
         if functions.is_window_only(&name) {
@@ -111,7 +112,7 @@ impl Checker<'_> {
         }
         let span = self.catalog.lines.span(span);
         let error = PlanError::new("plan::unknown_function", format!("function \"{}\" does not exist", ident.value), span);
-        self.errors.push(match nearest(&name, functions.names().chain(BUILT_IN)) {
+        self.errors.push(match nearest(&name, functions.names().chain(["proctime", "mod"])) {
             Some(near) => error.help(format!("Did you mean \"{near}\"?")),
             None => error.help("SHOW FUNCTIONS lists them all."),
         });
@@ -142,7 +143,11 @@ impl Visitor for Checker<'_> {
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
         for (place, from) in select.from.iter().enumerate() {
             if let Some(join) = from.joins.first() {
-                self.not_yet("JOIN is", join.span(), "Combine relations of equal columns with UNION ALL, or join where the result is read.");
+                self.not_yet(
+                    "JOIN is",
+                    join.span(),
+                    "Combine relations of equal columns with UNION ALL, or join where the result is read.",
+                );
             } else if place > 0 && !matches!(from.relation, TableFactor::UNNEST { .. }) {
                 self.not_yet("a join of several relations is", from.span(), "Name one relation in FROM.");
             } else if place > 0 {
@@ -188,14 +193,17 @@ impl Visitor for Checker<'_> {
             TableFactor::Table { name, args: Some(_), .. } => {
                 let span = self.catalog.lines.span(name.span());
                 let message = format!("table function \"{name}\" does not exist");
-                self.errors.push(PlanError::new("plan::unknown_function", message, span).help("Table functions are TUMBLE, HOP and CUMULATE."));
+                self.errors
+                    .push(PlanError::new("plan::unknown_function", message, span).help("Table functions are TUMBLE, HOP and CUMULATE."));
             }
             TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
                 self.not_yet("TABLESAMPLE is", factor.span(), "Filter by a hash of a column instead.");
             }
             TableFactor::Derived { lateral: true, .. } => self.not_yet("LATERAL is", factor.span(), "Name one relation in FROM."),
             TableFactor::Table { .. } | TableFactor::Derived { .. } => {}
-            TableFactor::UNNEST { .. } => self.not_yet("UNNEST in FROM is", factor.span(), "Write it in SELECT: SELECT unnest(items) FROM …."),
+            TableFactor::UNNEST { .. } => {
+                self.not_yet("UNNEST in FROM is", factor.span(), "Write it in SELECT: SELECT unnest(items) FROM ….")
+            }
             _ => match WindowTable::decode(factor) {
                 Some((table, _)) => match &table.data {
                     Expr::Identifier(name) => self.relation(&name.value, name.span),

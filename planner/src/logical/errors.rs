@@ -49,7 +49,7 @@ fn one(lines: &LineIndex<'_>, error: DataFusionError, diagnostic: Option<Diagnos
             PlanError::new("plan::not_yet", tidy(&message), at(&diagnostic)).help("This part of SQL is not supported yet.")
         }
         DataFusionError::Plan(message) => plan(&message, diagnostic.as_ref(), at(&diagnostic)),
-        other => PlanError::new("plan::invalid_query", tidy(&other.strip_backtrace()), at(&diagnostic)),
+        other => plan(&other.strip_backtrace(), diagnostic.as_ref(), at(&diagnostic)),
     }
 }
 
@@ -58,7 +58,8 @@ fn schema(lines: &LineIndex<'_>, error: SchemaError, fallback: Span) -> PlanErro
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let span = span_of(&field);
-            let mut relations: Vec<String> = valid_fields.iter().filter_map(|column| column.relation.as_ref().map(ToString::to_string)).collect();
+            let mut relations: Vec<String> =
+                valid_fields.iter().filter_map(|column| column.relation.as_ref().map(ToString::to_string)).collect();
             relations.dedup();
             let unknown_relation = field.relation.as_ref().is_some_and(|it| !relations.is_empty() && !relations.contains(&it.to_string()));
             let place = match &field.relation {
@@ -85,7 +86,8 @@ fn schema(lines: &LineIndex<'_>, error: SchemaError, fallback: Span) -> PlanErro
         }
         SchemaError::AmbiguousReference { field } => {
             let message = format!("column \"{}\" is ambiguous", field.name);
-            PlanError::new("plan::ambiguous_column", message, span_of(&field)).help("Put the relation's name before it, or rename one of them.")
+            PlanError::new("plan::ambiguous_column", message, span_of(&field))
+                .help("Put the relation's name before it, or rename one of them.")
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
             let message = format!("column \"{name}\" is there twice");
@@ -113,14 +115,26 @@ fn plan(message: &str, diagnostic: Option<&Diagnostic>, span: Span) -> PlanError
     if message.contains("Aggregate functions are not allowed in the WHERE clause") {
         return PlanError::new("plan::misplaced_aggregate", "an aggregate cannot stand in WHERE", span).help("Use HAVING instead.");
     }
-    PlanError::new("plan::invalid_query", tidy(message), span)
+    let wrong_constant = message.contains("is not a regular expression") || message.contains("is not a date format");
+    let code = if wrong_constant || message.contains("\" has no group ") { "plan::wrong_argument" } else { "plan::invalid_query" };
+    PlanError::new(code, tidy(message), span)
 }
 
 /// Whether a message of DataFusion's is about types that do not fit.
 pub(super) fn is_type_mismatch(message: &str) -> bool {
-    ["coerce", "coercion", "Cannot infer common", "comparison operation", "call to", "takes ", "Invalid arithmetic", "to valid types"]
-        .iter()
-        .any(|part| message.contains(part))
+    [
+        "failed to match any signature",
+        "coerce",
+        "coercion",
+        "Cannot infer common",
+        "comparison operation",
+        "call to",
+        "takes ",
+        "Invalid arithmetic",
+        "to valid types",
+    ]
+    .iter()
+    .any(|part| message.contains(part))
 }
 
 fn type_mismatch(message: &str, span: Span) -> PlanError {
@@ -138,6 +152,13 @@ fn type_mismatch(message: &str, span: Span) -> PlanError {
             return error(format!("cannot compute {} {op} {}", sql_word(left), sql_word(right)));
         }
     }
+    if let Some(rest) = message.split("Function '").nth(1)
+        && message.contains("failed to match any signature")
+    {
+        let name = rest.split('\'').next().unwrap_or_default();
+        let received = message.split("but received ").nth(1).and_then(|it| it.split(" (").next()).unwrap_or("that type");
+        return error(format!("{name} cannot take {}", sql_word(received)));
+    }
     // The innermost reason comes last.
     let reason = message.split("Error during planning: ").last().unwrap_or(message);
     let reason = reason.split(" No function matches").next().unwrap_or(reason);
@@ -147,7 +168,7 @@ fn type_mismatch(message: &str, span: Span) -> PlanError {
 
 fn sql_word(arrow: &str) -> String {
     match arrow.trim_end_matches([',', '.']) {
-        "Utf8" | "LargeUtf8" | "Utf8View" => "text".into(),
+        "Utf8" | "LargeUtf8" | "Utf8View" | "String" => "text".into(),
         "Int8" | "Int16" | "Int32" | "Int64" | "UInt8" | "UInt16" | "UInt32" | "UInt64" => "an integer".into(),
         "Float32" | "Float64" => "a float".into(),
         "Boolean" => "a boolean".into(),

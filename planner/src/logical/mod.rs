@@ -2,9 +2,11 @@
 //!
 //! From a parsed query to DataFusion's logical plan with our streaming nodes: names resolved, types coerced, nothing optimised yet.
 
+mod blame;
 mod check;
 mod errors;
 mod names;
+mod numbers;
 mod scan;
 mod view;
 mod windows;
@@ -26,6 +28,7 @@ use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use datafusion_sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast;
 
+pub(crate) use blame::calls;
 pub(crate) use scan::SourceScan;
 pub(crate) use view::{QueryScope, ViewBody};
 pub(crate) use windows::{AssignWindows, WINDOW_COLUMNS};
@@ -116,6 +119,7 @@ pub(crate) fn plan_query(catalog: &Catalog<'_>, query: &Query) -> Result<Logical
     };
     // Further unknown columns are found by putting NULL for those found already.
     let mut found = errors::translate(catalog.lines, first, query.span);
+    blame::place(catalog.lines, &body, query.span, &mut found, &|query| plan(query).map(|_| ()));
     let mut seen: BTreeSet<Span> = BTreeSet::new();
     while found.iter().any(|error| error.code == "plan::unknown_column") && found.len() < UNKNOWN_COLUMNS_MAX {
         let fresh: BTreeSet<Span> = found.iter().filter_map(|error| error.span).filter(|span| !seen.contains(span)).collect();
@@ -126,11 +130,28 @@ pub(crate) fn plan_query(catalog: &Catalog<'_>, query: &Query) -> Result<Logical
         seen.extend(fresh);
         let Err(next) = plan(&body) else { break };
         let more = errors::translate(catalog.lines, next, query.span);
-        found.extend(more.into_iter().filter(|error| error.code == "plan::unknown_column" && error.span.is_some_and(|it| !seen.contains(&it))));
+        found.extend(
+            more.into_iter().filter(|error| error.code == "plan::unknown_column" && error.span.is_some_and(|it| !seen.contains(&it))),
+        );
     }
     found.sort_by_key(|error| error.span);
     found.dedup();
     Err(found)
+}
+
+/// What DataFusion says of a planned query that it cannot optimise, each at its place.
+pub(crate) fn optimizer_errors(catalog: &Catalog<'_>, query: &Query, error: DataFusionError) -> Vec<PlanError> {
+    let mut body = query.body.as_ref().clone();
+    let prepared = names::prepare(catalog, &mut body);
+    let provider = scan::Provider::new(catalog, prepared.with_metadata);
+    let plan = |body: &ast::Query| -> Result<(), DataFusionError> {
+        let planned =
+            SqlToRel::new_with_options(&provider, parser_options()).sql_statement_to_plan(ast::Statement::Query(Box::new(body.clone())))?;
+        crate::optimize::optimize(analyze(planned)?).map(|_| ())
+    };
+    let mut found = errors::translate(catalog.lines, error, query.span);
+    blame::place(catalog.lines, &body, query.span, &mut found, &plan);
+    found
 }
 
 /// Replaces the columns that stand at some places by NULL.
@@ -148,7 +169,7 @@ fn put_null(lines: &LineIndex<'_>, body: &mut ast::Query, places: &BTreeSet<Span
 
 /// Type coercion, after which every expression has the types its function takes.
 fn analyze(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
-    Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]).execute_and_check(plan, &config(), |_, _| {})
+    Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]).execute_and_check(numbers::soften(plan)?, &config(), |_, _| {})
 }
 
 /// The plan of a view: its query under the names it gives the columns, keeping what it said about emission.
@@ -179,7 +200,8 @@ pub(crate) fn view_body(
     let plan = if columns.is_empty() {
         plan
     } else {
-        let exprs: Vec<Expr> = plan.schema().columns().into_iter().zip(&names).map(|(column, name)| Expr::Column(column).alias(name)).collect();
+        let exprs: Vec<Expr> =
+            plan.schema().columns().into_iter().zip(&names).map(|(column, name)| Expr::Column(column).alias(name)).collect();
         LogicalPlanBuilder::from(plan).project(exprs).and_then(LogicalPlanBuilder::build).map_err(failed)?
     };
     let body = ViewBody { name: name.value.clone(), input: plan, scope };
@@ -239,13 +261,12 @@ pub(crate) fn plan_column(catalog: &Catalog<'_>, expr: &ast::Expr, schema: &Sche
 }
 
 /// Coerces types and simplifies. Also tells the type, and whether it may be null.
-pub(crate) fn coerce(catalog: &Catalog<'_>, expr: Expr, schema: &DFSchema) -> Result<(Expr, DataType, bool), Vec<PlanError>> {
-    let span = expr.spans().and_then(|spans| spans.first()).and_then(|span| errors::place(catalog.lines, span));
-    let failed = |error: DataFusionError| errors::translate(catalog.lines, error, span.unwrap_or_default());
-    let context =
-        SimplifyContext::builder().with_schema(Arc::new(schema.clone())).with_config_options(Arc::new(config())).build();
+pub(crate) fn coerce(catalog: &Catalog<'_>, expr: Expr, schema: &DFSchema, span: Span) -> Result<(Expr, DataType, bool), Vec<PlanError>> {
+    let failed = |error: DataFusionError| errors::translate(catalog.lines, error, span);
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).with_config_options(Arc::new(config())).build();
     let simplifier = ExprSimplifier::new(context);
-    let coerced = simplifier.coerce(expr, schema).map_err(failed)?;
+    let softened = expr.transform_up(|expr| numbers::soften_expr(expr, schema)).map_err(failed)?;
+    let coerced = simplifier.coerce(softened.data, schema).map_err(failed)?;
     let simple = simplifier.simplify(coerced).map_err(failed)?;
     let (_, field) = simple.to_field(schema).map_err(failed)?;
     Ok((simple, field.data_type().clone(), field.is_nullable()))
@@ -270,12 +291,7 @@ pub(crate) fn ident_column(name: &str) -> Expr {
     Expr::Column(Column::new_unqualified(name))
 }
 
-/// DataFusion's error as ours, without a place.
-pub(crate) fn errors_of(catalog: &Catalog<'_>, error: DataFusionError) -> Vec<PlanError> {
-    errors::translate(catalog.lines, error, Span::default())
-}
-
-/// The same, at a place.
+/// DataFusion's error as ours, at a place.
 pub(crate) fn errors_at(lines: &LineIndex<'_>, error: DataFusionError, span: Span) -> Vec<PlanError> {
     errors::translate(lines, error, span)
 }

@@ -87,6 +87,11 @@ pub(super) fn ctes(query: &Query) -> BTreeSet<String> {
     finder.0
 }
 
+/// Whether a call by this name is understood here, before DataFusion sees it.
+pub(super) fn is_rewritten(name: &str) -> bool {
+    matches!(name, "proctime" | "if" | "mod" | "to_timestamp_ltz") || OTHER_NAMES.iter().any(|(other, _)| *other == name)
+}
+
 pub(super) fn is_metadata(name: &str) -> bool {
     MetadataColumn::ALL.iter().any(|it| it.name().eq_ignore_ascii_case(name))
 }
@@ -216,6 +221,7 @@ impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        name_columns(select);
         if !self.with_metadata {
             return ControlFlow::Continue(());
         }
@@ -264,6 +270,34 @@ impl VisitorMut for Rewriter<'_> {
     }
 }
 
+/// Gives the columns of a result that have no name the words they were written with.
+fn name_columns(select: &mut Select) {
+    let mut given: Vec<String> = Vec::new();
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        let name = match &*expr {
+            Expr::Identifier(_) => continue,
+            Expr::CompoundIdentifier(parts) => match parts.last() {
+                Some(last) => last.value.clone(),
+                None => continue,
+            },
+            // Unnesting a struct makes several columns.
+            Expr::Function(function) if function.name.to_string().to_lowercase().starts_with("unnest") => continue,
+            other => other.to_string(),
+        };
+        // Two columns of the same words are told apart by number.
+        let again = given.iter().filter(|other| **other == name).count();
+        given.push(name.clone());
+        let value = if again == 0 { name } else { format!("{name} {}", again + 1) };
+        let alias = Ident { value, quote_style: Some('"'), span: ast::Spanned::span(expr) };
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+    }
+}
+
+/// Functions that have another name with DataFusion.
+const OTHER_NAMES: [(&str, &str); 6] =
+    [("ceiling", "ceil"), ("rand", "random"), ("len", "length"), ("ucase", "upper"), ("lcase", "lower"), ("regexp", "regexp_like")];
+
 /// Functions that are another spelling of something.
 fn rewrite_call(expr: &Expr) -> Option<Expr> {
     let (name, args) = call(expr)?;
@@ -278,6 +312,17 @@ fn rewrite_call(expr: &Expr) -> Option<Expr> {
     let span = ast::Spanned::span(&function.name);
     match (name.as_str(), plain?.as_slice()) {
         ("proctime", []) => Some(Expr::Identifier(Ident { value: "_timestamp".into(), quote_style: None, span })),
+        (name, _) if OTHER_NAMES.iter().any(|(other, _)| *other == name) => {
+            let (_, ours) = OTHER_NAMES.iter().find(|(other, _)| *other == name)?;
+            let mut function = function.clone();
+            function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident { value: (*ours).into(), quote_style: None, span })]);
+            Some(Expr::Function(function))
+        }
+        ("mod", [left, right]) => Some(Expr::Nested(Box::new(Expr::BinaryOp {
+            left: Box::new(Expr::Nested(Box::new((*left).clone()))),
+            op: ast::BinaryOperator::Modulo,
+            right: Box::new(Expr::Nested(Box::new((*right).clone()))),
+        }))),
         ("if", [condition, yes, no]) => Some(Expr::Case {
             case_token: ast::helpers::attached_token::AttachedToken::empty(),
             end_token: ast::helpers::attached_token::AttachedToken::empty(),

@@ -9,10 +9,11 @@ use datafusion_common::{DFSchemaRef, Result};
 use datafusion_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use crate::Span;
+use crate::functions::Functions;
 use crate::statement::EmitClause;
 
 /// What a statement says of all the windows and state in its query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct QueryScope {
     /// `EMIT`, if said.
     pub(crate) emit: Option<EmitClause>,
@@ -22,6 +23,21 @@ pub(crate) struct QueryScope {
     pub(crate) allow_unbounded_state: bool,
     /// The query.
     pub(crate) span: Span,
+    /// The functions it calls, in lower case, with their places.
+    pub(crate) calls: Vec<(String, Span)>,
+}
+
+impl QueryScope {
+    /// Where a function is called, under any of its names; the whole query when that is not known.
+    pub(crate) fn call(&self, name: &str) -> Span {
+        let functions = Functions::get();
+        let is = |written: &str| {
+            written == name
+                || functions.aggregate.get(written).is_some_and(|it| it.name() == name)
+                || functions.scalar.get(written).is_some_and(|it| it.name() == name)
+        };
+        self.calls.iter().find(|(written, _)| is(written)).map_or(self.span, |(_, span)| *span)
+    }
 }
 
 /// A view's query.

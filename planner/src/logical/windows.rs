@@ -43,21 +43,13 @@ impl AssignWindows {
     fn new(input: LogicalPlan, time: Expr, table: &WindowTable) -> Result<Self> {
         let schema = Self::schema_over(&input)?;
         let WindowTable { kind, offset_us, lateness_us, late, span, .. } = table;
-        Ok(Self {
-            input,
-            time,
-            kind: *kind,
-            offset_us: *offset_us,
-            lateness_us: *lateness_us,
-            late: *late,
-            span: *span,
-            schema,
-        })
+        Ok(Self { input, time, kind: *kind, offset_us: *offset_us, lateness_us: *lateness_us, late: *late, span: *span, schema })
     }
 
     fn schema_over(input: &LogicalPlan) -> Result<DFSchemaRef> {
         let columns = input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
-        let windows = WINDOW_COLUMNS.map(|name| (None, Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, None), false))));
+        let windows =
+            WINDOW_COLUMNS.map(|name| (None, Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, None), false))));
         let schema = DFSchema::new_with_metadata(columns.chain(windows).collect(), input.schema().metadata().clone())?;
         Ok(Arc::new(schema))
     }

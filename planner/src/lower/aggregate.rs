@@ -27,6 +27,9 @@ struct Draft {
     ordered: bool,
 }
 
+/// The columns of a window in the order they are appended.
+const PARTS: [WindowColumn; 3] = [WindowColumn::Start, WindowColumn::End, WindowColumn::Time];
+
 /// The window an aggregate groups by.
 struct Grouped {
     window: WindowPlan,
@@ -49,7 +52,12 @@ impl Lowering<'_> {
             if matches!(expr, Expr::GroupingSet(_)) {
                 return Err(self.not_yet("GROUPING SETS are", scope.span, "Combine one query for each grouping with UNION ALL."));
             }
-            keys.push(NamedExpr { name: field.name().clone(), expr: physical(expr, df_schema).map_err(&failed)? });
+            let made = physical(expr, df_schema).map_err(&failed)?;
+            let name = match as_column(&made) {
+                Some(_) => field.name().clone(),
+                None => text(&made),
+            };
+            keys.push(NamedExpr { name, expr: made });
         }
         let mut drafts = Vec::new();
         let outputs = aggregate.schema.fields().iter().skip(keys.len());
@@ -58,7 +66,7 @@ impl Lowering<'_> {
         }
         self.break_ties(&mut input, &mut keys, &mut drafts)?;
 
-        let (key_plans, grouped) = self.windows_of(&mut input, &mut keys, &mut drafts);
+        let (key_plans, grouped, hoisted) = self.windows_of(&mut input, &mut keys, &mut drafts);
         let emit = self.emit(&input, grouped.as_ref(), scope)?;
         let append_only = input.props.changelog == ChangelogKind::AppendOnly;
         for draft in &mut drafts {
@@ -82,7 +90,11 @@ impl Lowering<'_> {
         let below = self.fuse(&mut input);
         let window = grouped.map(|grouped| grouped.window);
         let node = self.node(PhysicalOp::Aggregate { input: below, keys: key_plans, aggregates, window, emit }, props);
-        Ok(self.rel(node, sources, span))
+        let mut rel = self.rel(node, sources, span);
+        if let Some(predicate) = datafusion_physical_expr::conjunction_opt(hoisted) {
+            rel.filter(predicate);
+        }
+        Ok(rel)
     }
 
     /// What an aggregate call is to the engine.
@@ -96,8 +108,10 @@ impl Lowering<'_> {
             return Err(self.not_yet("this aggregate is", scope.span, "Write it another way."));
         };
         let name = func.name();
-        let mut args = params.args.iter().map(|arg| physical(arg, schema)).collect::<datafusion_common::Result<Vec<_>>>().map_err(&failed)?;
-        let wrong = |message: String, help: &str| Err(vec![PlanError::new("plan::wrong_argument", message, scope.span).help(help)]);
+        let span = scope.call(name);
+        let mut args =
+            params.args.iter().map(|arg| physical(arg, schema)).collect::<datafusion_common::Result<Vec<_>>>().map_err(&failed)?;
+        let wrong = |message: String, help: &str| Err(vec![PlanError::new("plan::wrong_argument", message, span).help(help)]);
         let ignore_nulls = params.null_treatment == Some(NullTreatment::IgnoreNulls);
         let mut order_is_argument = false;
         let function = match name {
@@ -170,7 +184,7 @@ impl Lowering<'_> {
             other => {
                 return Err(self.not_yet(
                     &format!("aggregate {other} is"),
-                    scope.span,
+                    span,
                     "SHOW FUNCTIONS lists what there is; compute it from sums and counts.",
                 ));
             }
@@ -182,7 +196,7 @@ impl Lowering<'_> {
             && let Some(other) = arg_types.iter().find(|it| !kept(it))
         {
             let what = format!("{name} of {} is", type_name(other));
-            return Err(self.not_yet(&what, scope.span, "Convert the argument: CAST(x AS DOUBLE)."));
+            return Err(self.not_yet(&what, span, "Convert the argument: CAST(x AS DOUBLE)."));
         }
         let filter = params.filter.as_ref().map(|filter| physical(filter, schema)).transpose().map_err(&failed)?;
         let mut order_by = Vec::new();
@@ -203,11 +217,10 @@ impl Lowering<'_> {
         if !ordered {
             order_by.clear();
         }
-        let output = Arc::new(Field::new(field.name(), field.data_type().clone(), field.is_nullable()));
         let written = call_text(name, &function, &args, params.distinct, &order_by, filter.as_ref());
+        let output = Arc::new(Field::new(&written, field.data_type().clone(), field.is_nullable()));
         let distinct = params.distinct;
-        let plan =
-            AggregatePlan { function, args, arg_types, filter, distinct, order_by, output, retractable: false, text: written };
+        let plan = AggregatePlan { function, args, arg_types, filter, distinct, order_by, output, retractable: false, text: written };
         Ok(Draft { plan, ordered })
     }
 
@@ -240,9 +253,11 @@ impl Lowering<'_> {
     }
 
     /// Finds the window that is grouped by. Assignment that the aggregate can do itself is taken out of the input's steps.
-    fn windows_of(&self, input: &mut Rel, keys: &mut [NamedExpr], drafts: &mut [Draft]) -> (Vec<KeyPlan>, Option<Grouped>) {
-        let plain = |keys: &[NamedExpr]| keys.iter().cloned().map(KeyPlan::Expr).collect::<Vec<_>>();
-        let Some(attached) = input.props.window.clone() else { return (plain(keys), None) };
+    ///
+    /// Predicates on the window that were pushed below the aggregate come back as predicates on its output.
+    fn windows_of(&self, input: &mut Rel, keys: &mut [NamedExpr], drafts: &mut [Draft]) -> (Vec<KeyPlan>, Option<Grouped>, Vec<Physical>) {
+        let plain = |keys: &[NamedExpr]| (keys.iter().cloned().map(KeyPlan::Expr).collect::<Vec<_>>(), None, vec![]);
+        let Some(attached) = input.props.window.clone() else { return plain(keys) };
         let part_of = |place: usize| match place {
             place if attached.start == Some(place) => Some(WindowColumn::Start),
             place if attached.end == Some(place) => Some(WindowColumn::End),
@@ -256,13 +271,22 @@ impl Lowering<'_> {
             WindowColumn::Start => attached.size_us.is_some(),
         });
         if !identified {
-            return (plain(keys), None);
+            return plain(keys);
         }
 
         let mut trial = input.clone();
         if !attached.closed
-            && let Some((window, gone)) = trial.take_windows()
+            && let Some(super::relation::TakenWindow { window, gone, predicates }) = trial.take_windows()
         {
+            // A predicate on a part of the window that is a key can be asked of the result.
+            let key_of = |part: usize| parts.iter().position(|it| *it == Some(PARTS[part]));
+            let hoisted: Option<Vec<Physical>> = predicates
+                .iter()
+                .map(|predicate| {
+                    let known = columns(predicate).iter().all(|part| key_of(*part).is_some());
+                    known.then(|| remap(predicate, &|part| key_of(part).unwrap_or(part)))
+                })
+                .collect();
             let read_by_values: Vec<Physical> = drafts
                 .iter()
                 .flat_map(|draft| {
@@ -272,7 +296,7 @@ impl Lowering<'_> {
                 .chain(keys.iter().zip(&parts).filter(|(_, part)| part.is_none()).map(|(key, _)| Arc::clone(&key.expr)))
                 .collect();
             let on_rows = |expr: &Physical| columns(expr).iter().all(|it| matches!(gone[*it], Taken::Column(_)));
-            if read_by_values.iter().all(on_rows) {
+            if let (true, Some(hoisted)) = (read_by_values.iter().all(on_rows), hoisted) {
                 let place = |old: usize| match gone[old] {
                     Taken::Column(place) => place,
                     Taken::Window(_) => old,
@@ -291,7 +315,7 @@ impl Lowering<'_> {
                 trial.props.unique_keys.clear();
                 *input = trial;
                 let retention_us = window_size(window.kind).saturating_add(window.lateness_us);
-                return (key_plans, Some(Grouped { window, size_us: attached.size_us, retention_us }));
+                return (key_plans, Some(Grouped { window, size_us: attached.size_us, retention_us }), hoisted);
             }
         }
 
@@ -303,7 +327,7 @@ impl Lowering<'_> {
             (None, None, Some(start), Some(size)) => Some(shifted(column(&name_of(start), start), size)),
             _ => None,
         };
-        let Some(end) = end else { return (plain(keys), None) };
+        let Some(end) = end else { return plain(keys) };
         let start = attached.start.map(|place| column(&name_of(place), place));
         let key_plans = keys
             .iter()
@@ -324,7 +348,7 @@ impl Lowering<'_> {
             lateness_us: 0,
             late: LateStrategy::Drop,
         };
-        (key_plans, Some(Grouped { window, size_us: attached.size_us, retention_us: attached.size_us.unwrap_or(0) }))
+        (key_plans, Some(Grouped { window, size_us: attached.size_us, retention_us: attached.size_us.unwrap_or(0) }), vec![])
     }
 
     /// When an aggregate emits, if that can be.
@@ -345,8 +369,13 @@ impl Lowering<'_> {
             (_, Some(_)) if watermark || bounded => Ok(Emit::Final),
             (_, Some(_)) => {
                 let names: Vec<&str> = input.sources.iter().map(|id| self.sources[id.index()].table.name.as_str()).collect();
-                let without: Vec<&str> =
-                    input.sources.iter().map(|id| &self.sources[id.index()].table).filter(|it| it.event_time.is_none()).map(|it| it.name.as_str()).collect();
+                let without: Vec<&str> = input
+                    .sources
+                    .iter()
+                    .map(|id| &self.sources[id.index()].table)
+                    .filter(|it| it.event_time.is_none())
+                    .map(|it| it.name.as_str())
+                    .collect();
                 let span = if scope.emit.is_some() { span } else { input.window_span.unwrap_or(span) };
                 let error = PlanError::new("plan::final_without_watermark", "these windows never close", span);
                 let error = match without.first() {
@@ -405,7 +434,7 @@ impl Lowering<'_> {
             Some(it) => grows(
                 "an aggregate keeps every value",
                 format!("{} over all time keeps every value", it.text),
-                scope.span,
+                it.text.split('(').next().map_or(scope.span, |name| scope.call(name)),
                 "Group by a window, or say ALLOW UNBOUNDED STATE.".into(),
             ),
         }
@@ -451,8 +480,12 @@ impl Lowering<'_> {
                 if let Some(watermark) = &watermark {
                     for (place, key) in keys.iter().enumerate() {
                         match (key, grouped.size_us) {
-                            (KeyPlan::Window(WindowColumn::End | WindowColumn::Time, _), _) => props.watermarks.push((place, watermark.clone())),
-                            (KeyPlan::Window(WindowColumn::Start, _), Some(size)) => props.watermarks.push((place, delayed(watermark, size))),
+                            (KeyPlan::Window(WindowColumn::End | WindowColumn::Time, _), _) => {
+                                props.watermarks.push((place, watermark.clone()))
+                            }
+                            (KeyPlan::Window(WindowColumn::Start, _), Some(size)) => {
+                                props.watermarks.push((place, delayed(watermark, size)))
+                            }
                             _ => {}
                         }
                     }
@@ -546,7 +579,12 @@ fn call_text(
     order_by: &[SortKey],
     filter: Option<&Physical>,
 ) -> String {
-    let mut inside: Vec<String> = args.iter().map(text).collect();
+    // Conversions that the function asked for are not the user's words.
+    let plain = |arg: &Physical| match arg.downcast_ref::<CastExpr>() {
+        Some(cast) if *cast.cast_type() == DataType::Float64 => text(cast.expr()),
+        _ => text(arg),
+    };
+    let mut inside: Vec<String> = args.iter().map(plain).collect();
     match function {
         AggregateFunction::StringAgg { delimiter } => inside.push(format!("'{delimiter}'")),
         AggregateFunction::Percentile { fraction } | AggregateFunction::ApproxPercentile { fraction } if !name.ends_with("median") => {

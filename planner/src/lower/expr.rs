@@ -10,7 +10,9 @@ use datafusion_common::{DFSchema, Result, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::{Expr, Operator};
-use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, IsNotNullExpr, IsNullExpr, Literal, NotExpr};
+use datafusion_physical_expr::expressions::{
+    BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+};
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use crate::logical::type_name;
@@ -69,6 +71,28 @@ pub(crate) fn remap(expr: &Physical, place: &dyn Fn(usize) -> usize) -> Physical
         })
     });
     moved.map_or_else(|_| Arc::clone(expr), |it| it.data)
+}
+
+/// The same expression with other expressions for its columns.
+pub(crate) fn substitute(expr: &Physical, other: &dyn Fn(usize) -> Physical) -> Physical {
+    let done = Arc::clone(expr).transform_up(|node| {
+        Ok(match as_column(&node) {
+            Some(place) => Transformed::yes(other(place)),
+            None => Transformed::no(node),
+        })
+    });
+    done.map_or_else(|_| Arc::clone(expr), |it| it.data)
+}
+
+/// The same expression with the names its columns have in a schema.
+pub(crate) fn named_in(expr: &Physical, schema: &arrow::datatypes::Schema) -> Physical {
+    let done = Arc::clone(expr).transform_up(|node| {
+        Ok(match as_column(&node) {
+            Some(place) if place < schema.fields().len() => Transformed::yes(column(schema.field(place).name(), place)),
+            _ => Transformed::no(node),
+        })
+    });
+    done.map_or_else(|_| Arc::clone(expr), |it| it.data)
 }
 
 fn literal(expr: &Physical) -> Option<&ScalarValue> {
@@ -210,6 +234,30 @@ pub(crate) fn text(expr: &Physical) -> String {
     if let Some(function) = expr.downcast_ref::<ScalarFunctionExpr>() {
         let args: Vec<String> = function.args().iter().map(text).collect();
         return format!("{}({})", function.fun().name(), args.join(", "));
+    }
+    if let Some(case) = expr.downcast_ref::<CaseExpr>() {
+        let mut out = String::from("CASE");
+        let mut say = |word: &str, expr: &Physical| out.push_str(&format!(" {word}{}", text(expr)));
+        if let Some(operand) = case.expr() {
+            say("", operand);
+        }
+        for (when, then) in case.when_then_expr() {
+            say("WHEN ", when);
+            say("THEN ", then);
+        }
+        if let Some(other) = case.else_expr() {
+            say("ELSE ", other);
+        }
+        return out + " END";
+    }
+    if let Some(like) = expr.downcast_ref::<LikeExpr>() {
+        let not = if like.negated() { "NOT " } else { "" };
+        let word = if like.case_insensitive() { "ILIKE" } else { "LIKE" };
+        return format!("{} {not}{word} {}", text(like.expr()), text(like.pattern()));
+    }
+    if let Some(list) = expr.downcast_ref::<InListExpr>() {
+        let items: Vec<String> = list.list().iter().map(text).collect();
+        return format!("{} {}IN ({})", text(list.expr()), if list.negated() { "NOT " } else { "" }, items.join(", "));
     }
     if let Some(not) = expr.downcast_ref::<NotExpr>() {
         return format!("NOT ({})", text(not.arg()));

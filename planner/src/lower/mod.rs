@@ -192,8 +192,13 @@ impl<'a> Lowering<'a> {
             let made = physical(expr, input).map_err(self.failed(scope.span))?;
             let data_type = made.data_type(&before).map_err(self.failed(scope.span))?;
             let nullable = made.nullable(&before).unwrap_or(true) || field.is_nullable();
-            fields.push(Arc::new(Field::new(field.name(), data_type, nullable)));
-            named.push(NamedExpr { name: field.name().clone(), expr: made });
+            // A column that passes keeps the name it has here, which reads better than DataFusion's for an aggregate.
+            let name = match (expr, as_column(&made)) {
+                (Expr::Column(_), Some(place)) => before.field(place).name(),
+                _ => field.name(),
+            };
+            fields.push(Arc::new(Field::new(name, data_type, nullable)));
+            named.push(NamedExpr { name: name.clone(), expr: made });
         }
         let same = named.len() == before.fields().len()
             && named.iter().enumerate().all(|(place, it)| as_column(&it.expr) == Some(place))
@@ -210,7 +215,19 @@ impl<'a> Lowering<'a> {
         if rel.props.changelog == ChangelogKind::AppendOnly || !exprs.iter().any(Expr::is_volatile) {
             return Ok(());
         }
-        let error = PlanError::new("plan::volatile", "a random value over rows that may be taken back", scope.span)
+        let mut span = scope.span;
+        for expr in exprs {
+            // The closure has no error to return.
+            let _ = datafusion_common::tree_node::TreeNode::apply(expr, |expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && call.func.signature().volatility == datafusion_expr::Volatility::Volatile
+                {
+                    span = scope.call(call.func.name());
+                }
+                Ok(datafusion_common::tree_node::TreeNodeRecursion::Continue)
+            });
+        }
+        let error = PlanError::new("plan::volatile", "a random value over rows that may be taken back", span)
             .label("the row taken back would not be the one given")
             .help("Compute it where the source is read, before anything is aggregated.");
         Err(vec![error])
@@ -266,10 +283,9 @@ impl<'a> Lowering<'a> {
             // Rows without columns are counted by the column that costs least.
             read.extend(prune::cheapest(&table.schema(true).fields));
         }
-        let exprs = read.iter().map(|place| NamedExpr {
-            name: columns[*place].field.name().clone(),
-            expr: column(columns[*place].field.name(), *place),
-        });
+        let exprs = read
+            .iter()
+            .map(|place| NamedExpr { name: columns[*place].field.name().clone(), expr: column(columns[*place].field.name(), *place) });
         let fields = read.iter().map(|place| Arc::clone(&columns[*place].field)).collect();
         rel.project(exprs.collect(), fields);
         Ok(rel)
@@ -280,9 +296,14 @@ impl<'a> Lowering<'a> {
         let failed = self.failed(scope.span);
         let time = physical(&windows.time, windows.input.schema()).map_err(&failed)?;
         let data_type = time.data_type(rel.schema()).map_err(&failed)?;
-        if !matches!(data_type, DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond, _)) {
+        if !matches!(
+            data_type,
+            DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond, _)
+        ) {
             let message = format!("windows are cut by a timestamp, not {}", crate::logical::type_name(&data_type));
-            return Err(vec![PlanError::new("plan::type_mismatch", message, self.lines.span(windows.span)).help("Name a timestamp column.")]);
+            return Err(vec![
+                PlanError::new("plan::type_mismatch", message, self.lines.span(windows.span)).help("Name a timestamp column."),
+            ]);
         }
         let watermark = watermark_of(&time, &rel);
         rel.window_span = self.lines.span(windows.span);
@@ -329,7 +350,8 @@ impl<'a> Lowering<'a> {
             let same_types = rel.schema().fields().iter().zip(&fields).all(|(have, want)| have.data_type() == want.data_type());
             assert!(same_types, "lowering invariant: inputs of a union are coerced to one type");
             if rel.schema().fields() != schema.fields() {
-                let exprs = fields.iter().enumerate().map(|(at, field)| NamedExpr { name: field.name().clone(), expr: column(field.name(), at) });
+                let exprs =
+                    fields.iter().enumerate().map(|(at, field)| NamedExpr { name: field.name().clone(), expr: column(field.name(), at) });
                 rel.project(exprs.collect(), fields.clone());
             }
             inputs.push(self.fuse(rel));
@@ -340,7 +362,9 @@ impl<'a> Lowering<'a> {
             props.changelog = ChangelogKind::Retract;
         }
         for place in 0..width {
-            if let Some(watermark) = union_watermark(rels.iter().map(|rel| rel.props.watermarks.iter().find(|(at, _)| *at == place).map(|it| &it.1))) {
+            if let Some(watermark) =
+                union_watermark(rels.iter().map(|rel| rel.props.watermarks.iter().find(|(at, _)| *at == place).map(|it| &it.1)))
+            {
                 props.watermarks.push((place, watermark));
             }
         }

@@ -91,9 +91,11 @@ fn same_aggregate(left: &AggregatePlan, right: &AggregatePlan) -> bool {
         _ => false,
     };
     let same_order = left.order_by.len() == right.order_by.len()
-        && left.order_by.iter().zip(&right.order_by).all(|(a, b)| {
-            same_expr(&a.expr, &b.expr) && (a.descending, a.nulls_first) == (b.descending, b.nulls_first)
-        });
+        && left
+            .order_by
+            .iter()
+            .zip(&right.order_by)
+            .all(|(a, b)| same_expr(&a.expr, &b.expr) && (a.descending, a.nulls_first) == (b.descending, b.nulls_first));
     same_filter
         && same_order
         && left.function == right.function

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
-use super::expr::{Physical, as_column, column, columns, monotone, remap};
+use datafusion_physical_expr::{conjunction_opt, split_conjunction};
+
+use super::expr::{Physical, as_column, column, columns, monotone, remap, substitute};
 use crate::Span;
 use crate::logical::WINDOW_COLUMNS;
 use crate::plan::{
@@ -54,7 +56,8 @@ impl Rel {
     pub(crate) fn project(&mut self, exprs: Vec<NamedExpr>, fields: Vec<FieldRef>) {
         let before = Arc::clone(self.schema());
         let place_of = |old: usize| exprs.iter().position(|it| as_column(&it.expr) == Some(old));
-        let unique_keys = self.props.unique_keys.iter().filter_map(|key| sorted(key.iter().map(|it| place_of(*it)).collect::<Option<_>>()?));
+        let unique_keys =
+            self.props.unique_keys.iter().filter_map(|key| sorted(key.iter().map(|it| place_of(*it)).collect::<Option<_>>()?));
         let unique_keys = unique_keys.collect();
         let mut watermarks = Vec::new();
         for (place, it) in exprs.iter().enumerate() {
@@ -76,7 +79,28 @@ impl Rel {
         self.props.unique_keys = unique_keys;
         self.props.watermarks = watermarks;
         self.props.window = window;
+        let exprs = self.compose(exprs);
         self.push(Step::Project { exprs }, Arc::new(Schema::new(fields)));
+    }
+
+    /// Puts the expressions of a projection below into those above it, unless something would then be computed twice.
+    fn compose(&mut self, exprs: Vec<NamedExpr>) -> Vec<NamedExpr> {
+        let Some(Step::Project { exprs: below }) = self.steps.last() else { return exprs };
+        let costs = |place: usize| as_column(&below[place].expr).is_none() && !columns(&below[place].expr).is_empty();
+        let mut uses = vec![0_usize; below.len()];
+        for it in &exprs {
+            count_uses(&it.expr, &mut uses);
+        }
+        // The first projection over a source is the scan's own: it stays, for what is read to be known from it.
+        let scan = self.steps.len() == 1 && !self.metadata.is_empty();
+        if scan || uses.iter().enumerate().any(|(place, uses)| *uses > 1 && costs(place)) {
+            return exprs;
+        }
+        let exprs =
+            exprs.into_iter().map(|it| NamedExpr { expr: substitute(&it.expr, &|place| Arc::clone(&below[place].expr)), ..it }).collect();
+        self.steps.pop();
+        self.schemas.pop();
+        exprs
     }
 
     /// Appends the columns of windows.
@@ -203,7 +227,7 @@ impl Rel {
     /// Takes the last window assignment out of the steps, if nothing behind it computes on the window's columns: an aggregate then
     /// assigns windows itself, and shares panes. Returns the window over the columns that are left, and for each column of before where
     /// it has gone.
-    pub(crate) fn take_windows(&mut self) -> Option<(WindowPlan, Vec<Taken>)> {
+    pub(crate) fn take_windows(&mut self) -> Option<TakenWindow> {
         let at = self.steps.iter().rposition(|step| matches!(step, Step::AssignWindows { .. }))?;
         let Step::AssignWindows { window } = self.steps[at].clone() else { return None };
         let below = if at == 0 { Arc::clone(&self.base_schema) } else { Arc::clone(&self.schemas[at - 1]) };
@@ -213,6 +237,7 @@ impl Rel {
         let mut steps = self.steps[..at].to_vec();
         let mut schemas = self.schemas[..at].to_vec();
         let mut schema = below;
+        let mut predicates = Vec::new();
         for (step, out) in self.steps[at + 1..].iter().zip(&self.schemas[at + 1..]) {
             let real = |expr: &Physical| columns(expr).iter().all(|it| matches!(gone[*it], Taken::Column(_)));
             let place = |old: usize| match gone[old] {
@@ -221,11 +246,31 @@ impl Rel {
             };
             match step {
                 Step::Filter { predicate } => {
-                    if !real(predicate) {
-                        return None;
+                    let mut on_rows = Vec::new();
+                    for part in split_conjunction(predicate) {
+                        let windows: Option<Vec<usize>> = columns(part)
+                            .iter()
+                            .map(|it| match gone[*it] {
+                                Taken::Window(which) => Some(which),
+                                Taken::Column(_) => None,
+                            })
+                            .collect();
+                        match windows {
+                            Some(windows) if !windows.is_empty() => {
+                                let which = |old: usize| match gone[old] {
+                                    Taken::Window(which) => which,
+                                    Taken::Column(_) => old,
+                                };
+                                predicates.push(remap(part, &which));
+                            }
+                            _ if real(part) => on_rows.push(remap(part, &place)),
+                            _ => return None,
+                        }
                     }
-                    steps.push(Step::Filter { predicate: remap(predicate, &place) });
-                    schemas.push(Arc::clone(&schema));
+                    if let Some(predicate) = conjunction_opt(on_rows) {
+                        steps.push(Step::Filter { predicate });
+                        schemas.push(Arc::clone(&schema));
+                    }
                 }
                 Step::Project { exprs } => {
                     let mut kept = Vec::new();
@@ -249,8 +294,11 @@ impl Rel {
                         None => {
                             let data_type = DataType::Timestamp(TimeUnit::Microsecond, None);
                             let nullable = time.nullable(&schema).unwrap_or(true);
-                            kept.push(NamedExpr { name: "$time".into(), expr: Arc::clone(&time) });
-                            fields.push(Arc::new(Field::new("$time", data_type, nullable)));
+                            let own = as_column(&time).map(|place| schema.field(place).name().clone());
+                            let free = |name: &String| !kept.iter().any(|it| it.name == *name);
+                            let name = own.filter(free).unwrap_or_else(|| "$time".into());
+                            fields.push(Arc::new(Field::new(&name, data_type, nullable)));
+                            kept.push(NamedExpr { name, expr: Arc::clone(&time) });
                             kept.len() - 1
                         }
                     };
@@ -266,8 +314,18 @@ impl Rel {
         self.steps = steps;
         self.schemas = schemas;
         self.props.schema = schema;
-        Some((WindowPlan { time, ..window }, gone))
+        Some(TakenWindow { window: WindowPlan { time, ..window }, gone, predicates })
     }
+}
+
+/// A window assignment that was taken out of a relation's steps.
+pub(crate) struct TakenWindow {
+    /// The window, over the columns that are left.
+    pub(crate) window: WindowPlan,
+    /// Where each column of before has gone.
+    pub(crate) gone: Vec<Taken>,
+    /// Predicates on the window alone, that stood among the steps; their columns are 0 start, 1 end, 2 time.
+    pub(crate) predicates: Vec<Physical>,
 }
 
 /// Where a column has gone when window assignment was taken out.
@@ -290,6 +348,14 @@ pub(crate) fn window_size(kind: WindowKind) -> i64 {
 /// A watermark further behind.
 pub(crate) fn delayed(watermark: &WatermarkPlan, lag_us: i64) -> WatermarkPlan {
     WatermarkPlan { delay_us: watermark.delay_us.saturating_add(lag_us), ..watermark.clone() }
+}
+
+/// Counts how often each column is read.
+fn count_uses(expr: &Physical, uses: &mut [usize]) {
+    match as_column(expr) {
+        Some(place) => uses[place] += 1,
+        None => expr.children().into_iter().for_each(|child| count_uses(child, uses)),
+    }
 }
 
 fn sorted(mut key: Vec<usize>) -> Option<Vec<usize>> {

@@ -51,18 +51,19 @@ impl Lowering<'_> {
         }
         let mut rel = self.lower(plan, scope)?;
         if scope.emit == Some(EmitClause::Final) && rel.props.changelog != ChangelogKind::AppendOnly {
-            let error = PlanError::new("plan::final_without_watermark", "this result is never final", scope.emit_span.unwrap_or(scope.span))
-                .label("what it reads takes rows back")
-                .help("Say EMIT FINAL in the view that aggregates, or say EMIT CHANGES here.");
+            let error =
+                PlanError::new("plan::final_without_watermark", "this result is never final", scope.emit_span.unwrap_or(scope.span))
+                    .label("what it reads takes rows back")
+                    .help("Say EMIT FINAL in the view that aggregates, or say EMIT CHANGES here.");
             return Err(vec![error]);
         }
         if let Some(columns) = &request.columns {
             self.fit(&mut rel, columns, &request)?;
         }
         let schema = Arc::clone(rel.schema());
-        connectors.check_sink(&request.connector, &request.options, &schema, rel.props.changelog).map_err(|reason| {
-            vec![PlanError::new("plan::sink", reason, request.span).label(format!("sink \"{}\"", request.name))]
-        })?;
+        connectors
+            .check_sink(&request.connector, &request.options, &schema, rel.props.changelog)
+            .map_err(|reason| vec![PlanError::new("plan::sink", reason, request.span).label(format!("sink \"{}\"", request.name))])?;
         let id = SinkId(u32::try_from(self.sinks.len()).unwrap_or(u32::MAX));
         let time = rel.props.watermarks.iter().filter(|(_, watermark)| watermark.domain == TimeDomain::EventTime);
         self.sinks.push(SinkPlan {
@@ -108,7 +109,8 @@ impl Lowering<'_> {
                     let message = format!("column \"{}\" of \"{}\" is NOT NULL and gets no value", field.name(), request.name);
                     errors.push(PlanError::new("plan::missing_column", message, request.span).help("Add it to the column list."));
                 }
-                let null = ScalarValue::try_from(field.data_type()).map_err(|error| crate::logical::errors_at(self.lines, error, request.span))?;
+                let null =
+                    ScalarValue::try_from(field.data_type()).map_err(|error| crate::logical::errors_at(self.lines, error, request.span))?;
                 exprs.push(NamedExpr { name: field.name().clone(), expr: Arc::new(Literal::new(null)) });
                 fields.push(Arc::clone(field));
                 continue;
@@ -123,7 +125,9 @@ impl Lowering<'_> {
             } else {
                 let (is, wants) = (type_name(given.data_type()), type_name(field.data_type()));
                 let message = format!("column \"{}\" of \"{}\" is {wants}, the query gives {is}", field.name(), request.name);
-                errors.push(PlanError::new("plan::type_mismatch", message, span).help(format!("Convert it: CAST({} AS {wants}).", given.name())));
+                errors.push(
+                    PlanError::new("plan::type_mismatch", message, span).help(format!("Convert it: CAST({} AS {wants}).", given.name())),
+                );
                 continue;
             };
             if given.is_nullable() && !field.is_nullable() {
@@ -195,10 +199,13 @@ mod tests {
     #[test]
     fn only_what_keeps_the_value_is_implicit() {
         use DataType::{Float64, Int32, Int64, UInt64, Utf8};
-        for (from, to) in [(Int32, Int64), (UInt64, Int64), (Int64, Float64), (Int64, DataType::Decimal128(20, 0)), (DataType::Null, Utf8)] {
+        for (from, to) in [(Int32, Int64), (UInt64, Int64), (Int64, Float64), (Int64, DataType::Decimal128(20, 0)), (DataType::Null, Utf8)]
+        {
             assert!(implicit(&from, &to), "{from} to {to}");
         }
-        for (from, to) in [(Int64, Int32), (Float64, Int64), (Utf8, Int64), (Int64, Utf8), (Int64, UInt64), (Float64, DataType::Decimal128(9, 2))] {
+        for (from, to) in
+            [(Int64, Int32), (Float64, Int64), (Utf8, Int64), (Int64, Utf8), (Int64, UInt64), (Float64, DataType::Decimal128(9, 2))]
+        {
             assert!(!implicit(&from, &to), "{from} to {to}");
         }
     }

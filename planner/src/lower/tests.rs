@@ -9,10 +9,8 @@ use datafusion_expr::{Expr, col, lit};
 use super::expr::{columns, monotone, physical, remap, text};
 
 fn schema() -> (Schema, DFSchema) {
-    let schema = Schema::new(vec![
-        Field::new("n", DataType::Int64, true),
-        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), true),
-    ]);
+    let schema =
+        Schema::new(vec![Field::new("n", DataType::Int64, true), Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), true)]);
     let df_schema = DFSchema::try_from(schema.clone()).expect("a schema");
     (schema, df_schema)
 }

@@ -48,7 +48,6 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 /// # Errors
 /// When a rule fails, such as on a constant expression that cannot be computed.
 pub(crate) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let context =
-        OptimizerContext::new_with_config_options(Arc::new(crate::logical::config())).without_query_execution_start_time();
+    let context = OptimizerContext::new_with_config_options(Arc::new(crate::logical::config())).without_query_execution_start_time();
     Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})
 }
