@@ -167,11 +167,16 @@ fn sentence(error: &RunError) -> String {
             let more = if raw.len() > SHOWN { "…" } else { "" };
             format!(
                 "{error}\n  the record: {}{more}\n  ON ERROR SKIP or ON ERROR DEAD_LETTER '<path>' in CREATE SOURCE lets a run go on without such rows",
-                text.escape_debug()
+                visible(&text)
             )
         }
         RunError::BadRow { .. } | RunError::Connector { .. } | RunError::Evaluation { .. } | RunError::Worker(_) => error.to_string(),
     }
+}
+
+/// Text with control characters made visible, so that a record cannot play with the terminal.
+fn visible(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
 /// Standard output was all there was to write to, and its reader has gone, as `head` does. There is nobody to tell and nothing
@@ -280,6 +285,6 @@ mod tests {
             raw: b"{\"a\":\tx}".to_vec(),
         };
         let text = sentence(&error);
-        assert!(text.contains("the record: {\\\"a\\\":\\tx}") && text.contains("ON ERROR SKIP"), "{text}");
+        assert!(text.contains("the record: {\"a\":\\tx}") && text.contains("ON ERROR SKIP"), "{text}");
     }
 }
