@@ -1,5 +1,6 @@
 //! The command line's grammar: commands, options and their help. No command is carried out here.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -198,21 +199,21 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The arguments with `run` put in where a file or an option of `run` stands in the command's place.
-pub(crate) fn with_default_command(mut args: Vec<String>) -> Vec<String> {
+pub(crate) fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
     // Global options may come before the command.
     let mut at = 1;
-    while let Some(arg) = args.get(at) {
-        match arg.as_str() {
+    while let Some(arg) = args.get(at).and_then(|arg| arg.to_str()) {
+        match arg {
             "--color" => at += 2,
             other if other.starts_with("--color=") => at += 1,
             _ => break,
         }
     }
-    let Some(first) = args.get(at) else { return args };
+    let Some(first) = args.get(at).map(|arg| arg.to_string_lossy()) else { return args };
     let is_file = first.ends_with(".sql") || (first.contains('/') && !first.starts_with('-'));
-    let is_text = first == "-" || (first.starts_with("-e") && !first.starts_with("--")) || first == "--execute";
+    let is_text = first == "-" || (first.starts_with("-e") && !first.starts_with("--")) || first.starts_with("--execute");
     if is_file || is_text {
-        args.insert(at, "run".to_owned());
+        args.insert(at, OsString::from("run"));
     }
     args
 }
@@ -223,7 +224,7 @@ mod tests {
     use clap::CommandFactory;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(with_default_command(line.split(' ').map(str::to_owned).collect()))
+        Cli::try_parse_from(with_default_command(line.split(' ').map(OsString::from).collect()))
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Without colours the drawing is plain ASCII, the same at every width of terminal.
 
 use std::fmt::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
 use tidemark_planner::PlanError;
@@ -16,8 +16,6 @@ pub(crate) struct Text {
     pub(crate) name: String,
     /// The statements.
     pub(crate) sql: String,
-    /// The folder that holds the file, if it is one.
-    pub(crate) folder: Option<PathBuf>,
     /// The statements were read from standard input, which nothing else can read then.
     pub(crate) from_stdin: bool,
 }
@@ -25,18 +23,17 @@ pub(crate) struct Text {
 impl Text {
     /// Statements given on the command line.
     pub(crate) fn inline(sql: String) -> Self {
-        Self { name: "-e".to_owned(), sql, folder: None, from_stdin: false }
+        Self { name: "-e".to_owned(), sql, from_stdin: false }
     }
 
     /// Statements of a file.
     pub(crate) fn file(path: &Path, sql: String) -> Self {
-        let folder = path.parent().map(|folder| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() });
-        Self { name: path.display().to_string(), sql, folder, from_stdin: false }
+        Self { name: path.display().to_string(), sql, from_stdin: false }
     }
 
     /// Statements of standard input.
     pub(crate) fn stdin(sql: String) -> Self {
-        Self { name: "stdin".to_owned(), sql, folder: None, from_stdin: true }
+        Self { name: "stdin".to_owned(), sql, from_stdin: true }
     }
 
     /// Line and column of a byte, both from 1; columns count characters.

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::args::ColorChoice;
+
 /// The ways a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -36,8 +38,30 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// Which streams are coloured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Color {
+    /// Standard output.
+    pub(crate) stdout: bool,
+    /// Standard error.
+    pub(crate) stderr: bool,
+}
+
+impl Color {
+    /// As the command line says; by itself, each stream that is a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
+    pub(crate) fn of(choice: ColorChoice) -> Self {
+        use std::io::IsTerminal;
+        match choice {
+            ColorChoice::Always => Self { stdout: true, stderr: true },
+            ColorChoice::Never => Self::default(),
+            ColorChoice::Auto if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) => Self::default(),
+            ColorChoice::Auto => Self { stdout: std::io::stdout().is_terminal(), stderr: std::io::stderr().is_terminal() },
+        }
+    }
+}
+
 /// Writes text to standard output and says how that went.
-pub(crate) fn print(text: &str, color: bool) -> Exit {
+pub(crate) fn print(text: &str, color: Color) -> Exit {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -57,6 +81,6 @@ pub(crate) fn tell(text: &str) {
 }
 
 /// Says what went wrong, on standard error.
-pub(crate) fn complain(message: &str, color: bool) {
-    tell(&if color { format!("\x1b[1;31merror:\x1b[0m {message}\n") } else { format!("error: {message}\n") });
+pub(crate) fn complain(message: &str, color: Color) {
+    tell(&if color.stderr { format!("\x1b[1;31merror:\x1b[0m {message}\n") } else { format!("error: {message}\n") });
 }

@@ -4,13 +4,11 @@
 //! that terminal: [`Screen`] gives the place to one of them at a time, and results come first.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tidemark_connectors::sink::{Sink, SinkReport};
-use tidemark_connectors::source::ConnectorError;
 use tidemark_dataflow::report::RunReport;
 
 use crate::figures;
@@ -82,26 +80,29 @@ impl Screen {
     }
 }
 
-/// A sink on standard output that shares the terminal with the progress line.
-pub(crate) struct ScreenSink {
-    pub(crate) inner: Box<dyn Sink>,
-    pub(crate) screen: std::sync::Arc<Screen>,
+/// Standard output on a terminal that it shares with the progress line.
+pub(crate) struct ScreenWriter {
+    screen: Arc<Screen>,
 }
 
-impl Sink for ScreenSink {
-    fn write(&mut self, rows: &RecordBatch, diffs: Option<&[i64]>) -> Result<(), ConnectorError> {
-        let inner = &mut self.inner;
-        self.screen.write_results(|| inner.write(rows, diffs))
+impl ScreenWriter {
+    /// Standard output beside a screen's line.
+    pub(crate) fn new(screen: Arc<Screen>) -> Self {
+        Self { screen }
+    }
+}
+
+impl Write for ScreenWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
     }
 
-    fn end_epoch(&mut self, epoch: u64) -> Result<(), ConnectorError> {
-        let inner = &mut self.inner;
-        self.screen.write_results(|| inner.end_epoch(epoch))
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.screen.write_results(|| std::io::stdout().lock().write_all(bytes))
     }
 
-    fn finish(&mut self) -> Result<SinkReport, ConnectorError> {
-        let inner = &mut self.inner;
-        self.screen.write_results(|| inner.finish())
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.screen.write_results(|| std::io::stdout().lock().flush())
     }
 }
 

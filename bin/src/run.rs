@@ -9,20 +9,16 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tidemark_connectors::Connectors;
-use tidemark_connectors::io::{DeadLetters, Io};
-use tidemark_connectors::sink::{Placement, Sink};
-use tidemark_connectors::source::{ConnectorError, Source};
 use tidemark_dataflow::control::{Control, RunError};
 use tidemark_dataflow::report::RunReport;
 use tidemark_dataflow::run::RunConfig;
 use tidemark_planner::Program;
-use tidemark_planner::plan::{PhysicalPlan, SinkPlan, SourcePlan};
+use tidemark_planner::plan::PhysicalPlan;
 
 use crate::args::{HowArgs, ReportForm, RunArgs};
-use crate::exit::{self, Exit};
+use crate::exit::{self, Color, Exit};
 use crate::outputs;
-use crate::progress::{Progress, Screen, ScreenSink};
+use crate::progress::Progress;
 use crate::session::Session;
 use crate::summary::{Outcome, Summary};
 
@@ -30,7 +26,7 @@ use crate::summary::{Outcome, Summary};
 const LOOK: Duration = Duration::from_millis(100);
 
 /// `tidemark run`.
-pub(crate) fn command(args: &RunArgs, color: bool) -> Exit {
+pub(crate) fn command(args: &RunArgs, color: Color) -> Exit {
     match Session::open(&args.statements, args.how.format, color) {
         Ok(session) => session_run(&session, &args.how),
         Err(message) => {
@@ -73,14 +69,12 @@ fn run(plan: Arc<PhysicalPlan>, session: &Session, how: &HowArgs, workers: usize
     let control = Control::new();
     interrupts().stop_on_interrupt(&control, how.quiet);
     let on_terminal = std::io::stderr().is_terminal() && !how.quiet;
-    let screen = Arc::new(Screen::new());
-    let io = World { connectors: session.connectors.clone(), shared: (on_terminal && std::io::stdout().is_terminal()).then(|| Arc::clone(&screen)) };
 
     let (done, ended) = channel();
     let engine = {
-        let (plan, control) = (Arc::clone(&plan), Arc::clone(&control));
+        let (plan, control, connectors) = (Arc::clone(&plan), Arc::clone(&control), Arc::clone(&session.connectors));
         std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
-            let outcome = tidemark_dataflow::run::run(plan, &io, &RunConfig { workers, ..RunConfig::default() }, &control);
+            let outcome = tidemark_dataflow::run::run(plan, connectors.as_ref(), &RunConfig { workers, ..RunConfig::default() }, &control);
             // Nobody listens only when the process is ending anyway.
             let _ = done.send(());
             outcome
@@ -106,10 +100,10 @@ fn run(plan: Arc<PhysicalPlan>, session: &Session, how: &HowArgs, workers: usize
             control.stop();
         }
         if on_terminal {
-            progress.update(&screen, &control.report(), Instant::now(), now_us());
+            progress.update(&session.screen, &control.report(), Instant::now(), now_us());
         }
     }
-    screen.clear();
+    session.screen.clear();
     let outcome = engine.join().unwrap_or_else(|panic| Err(RunError::Worker(panic_text(panic.as_ref()))));
     let interrupted = interrupts().count.load(Ordering::SeqCst) > 0;
     conclude(outcome, &control, &plan, how, workers, interrupted, session.color)
@@ -123,7 +117,7 @@ fn conclude(
     how: &HowArgs,
     workers: usize,
     interrupted: bool,
-    color: bool,
+    color: Color,
 ) -> Exit {
     let (report, error) = match outcome {
         Ok(report) => (report, None),
@@ -230,34 +224,6 @@ impl Interrupts {
         if let Err(error) = ctrlc::set_handler(handler) {
             tracing::warn!(%error, "^C will end the process without a report");
         }
-    }
-}
-
-/// The connectors, with standard output sharing its terminal with the progress line.
-struct World {
-    connectors: Connectors,
-    shared: Option<Arc<Screen>>,
-}
-
-impl Io for World {
-    fn open_source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, ConnectorError> {
-        self.connectors.open_source(plan)
-    }
-
-    fn placement(&self, plan: &SinkPlan) -> Placement {
-        self.connectors.placement(plan)
-    }
-
-    fn open_sink(&self, plan: &SinkPlan, worker: usize) -> Result<Box<dyn Sink>, ConnectorError> {
-        let inner = self.connectors.open_sink(plan, worker)?;
-        Ok(match &self.shared {
-            Some(screen) if plan.connector == "stdout" => Box::new(ScreenSink { inner, screen: Arc::clone(screen) }),
-            _ => inner,
-        })
-    }
-
-    fn open_dead_letters(&self, path: &str) -> Result<Box<dyn DeadLetters>, ConnectorError> {
-        self.connectors.open_dead_letters(path)
     }
 }
 

@@ -4,22 +4,26 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
+use std::sync::Arc;
 
-use tidemark_connectors::Connectors;
+use tidemark_connectors::{Connectors, StdoutStyle};
 use tidemark_planner::{PlanContext, PlanError, Program, plan_text};
 
 use crate::args::{StatementArgs, StdoutFormat};
 use crate::diagnose::{self, Grade, Text};
-use crate::exit;
+use crate::exit::{self, Color};
+use crate::progress::{Screen, ScreenWriter};
 
 /// Statements, ready to be planned.
 pub(crate) struct Session {
     /// The statements.
     pub(crate) text: Text,
     /// The connectors at hand.
-    pub(crate) connectors: Connectors,
+    pub(crate) connectors: Arc<Connectors>,
+    /// The terminal that results and the progress line share.
+    pub(crate) screen: Arc<Screen>,
     /// Messages in colour.
-    pub(crate) color: bool,
+    pub(crate) color: Color,
     settings: Vec<(String, String)>,
     variables: std::collections::BTreeMap<String, String>,
     format: Option<StdoutFormat>,
@@ -30,7 +34,7 @@ impl Session {
     ///
     /// # Errors
     /// One sentence when there are none, or they cannot be read.
-    pub(crate) fn open(args: &StatementArgs, format: Option<StdoutFormat>, color: bool) -> Result<Self, String> {
+    pub(crate) fn open(args: &StatementArgs, format: Option<StdoutFormat>, color: Color) -> Result<Self, String> {
         let text = read(args)?;
         let mut session = Self::of(text, format, color);
         session.settings.clone_from(&args.settings);
@@ -39,10 +43,12 @@ impl Session {
     }
 
     /// A session of a given text.
-    pub(crate) fn of(text: Text, format: Option<StdoutFormat>, color: bool) -> Self {
+    pub(crate) fn of(text: Text, format: Option<StdoutFormat>, color: Color) -> Self {
         // A variable that is not Unicode cannot be meant by `${NAME}`.
         let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
-        Self { text, connectors: Connectors::new(), color, settings: Vec::new(), variables, format }
+        let screen = Arc::new(Screen::new());
+        let connectors = Arc::new(connectors(&screen, color));
+        Self { text, connectors, screen, color, settings: Vec::new(), variables, format }
     }
 
     /// Plans the statements.
@@ -68,12 +74,24 @@ impl Session {
 
     /// Draws mistakes on standard error.
     pub(crate) fn complain(&self, errors: &[PlanError]) {
-        exit::tell(&diagnose::draw(&self.text, errors, Grade::Error, self.color));
+        exit::tell(&diagnose::draw(&self.text, errors, Grade::Error, self.color.stderr));
     }
 
     /// Draws warnings on standard error.
     pub(crate) fn warn(&self, warnings: &[PlanError]) {
-        exit::tell(&diagnose::draw(&self.text, warnings, Grade::Warning, self.color));
+        exit::tell(&diagnose::draw(&self.text, warnings, Grade::Warning, self.color.stderr));
+    }
+}
+
+/// The connectors on this process's standard streams.
+fn connectors(screen: &Arc<Screen>, color: Color) -> Connectors {
+    let terminal = std::io::stdout().is_terminal();
+    let style = StdoutStyle { color: color.stdout, terminal, width: comfy_table::Table::new().width().map(usize::from).filter(|_| terminal) };
+    if terminal && std::io::stderr().is_terminal() {
+        let screen = Arc::clone(screen);
+        Connectors::new(Box::new(ScreenWriter::new(screen)), style, || Box::new(std::io::stdin()))
+    } else {
+        Connectors::of_process(style)
     }
 }
 
