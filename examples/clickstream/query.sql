@@ -20,7 +20,7 @@ SELECT window_start,
        count(*)                                    AS views,
        count(DISTINCT visitor)                     AS visitors,
        count(*) FILTER (WHERE country IS NOT NULL) AS located,
-       avg(load_ms)                                AS load_ms_avg,
+       round(avg(load_ms), 1)                       AS load_ms_mean,
        max(load_ms)                                AS load_ms_max
 FROM clicks
 WHERE section <> 'checkout'
