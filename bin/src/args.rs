@@ -57,7 +57,7 @@ pub(crate) struct StatementArgs {
     /// SQL statements on the command line; several -e are run as one text
     #[arg(short = 'e', long, value_name = "SQL", allow_hyphen_values = true)]
     pub(crate) execute: Vec<String>,
-    /// A setting, as SET does; wins over SET in the text
+    /// A setting, as if SET stood before the statements
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) settings: Vec<(String, String)>,
     /// A value for ${NAME} in options; wins over the environment

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidemark_connectors::{Connectors, StdoutStyle};
+use tidemark_planner::settings::Settings;
 use tidemark_planner::{PlanContext, PlanError, Program, plan_text};
 
 use crate::args::{StatementArgs, StdoutFormat};
@@ -56,11 +57,18 @@ impl Session {
     /// # Errors
     /// All mistakes that were found.
     pub(crate) fn plan(&self) -> Result<Program, Vec<PlanError>> {
+        let mut settings = Settings::default();
+        let wrong = self.settings.iter().filter_map(|(key, value)| settings.set(key, value, None, None).err());
+        let wrong: Vec<PlanError> = wrong.collect();
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let variables = |name: &str| self.variable(name);
         let context = PlanContext {
-            connectors: &self.connectors,
-            variables: &self.variables,
-            settings: &self.settings,
-            stdout_format: self.format.map(StdoutFormat::name),
+            connectors: self.connectors.as_ref(),
+            variables: &variables,
+            settings,
+            stdout_format: self.format.map(|format| format.name().to_owned()),
         };
         let program = plan_text(&self.text.sql, &context)?;
         let stdin_source = program.plan.iter().flat_map(|plan| plan.sources()).find(|source| source.connector == "stdin");
@@ -70,6 +78,24 @@ impl Session {
             return Err(vec![PlanError::new("cli::stdin_taken", message, None).help(help)]);
         }
         Ok(program)
+    }
+
+    /// The value of `${NAME}` in the statements.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
+    }
+
+    /// The same session over another text.
+    pub(crate) fn with_text(&self, text: Text) -> Self {
+        Self {
+            text,
+            connectors: Arc::clone(&self.connectors),
+            screen: Arc::clone(&self.screen),
+            color: self.color,
+            settings: self.settings.clone(),
+            variables: self.variables.clone(),
+            format: self.format,
+        }
     }
 
     /// Draws mistakes on standard error.
