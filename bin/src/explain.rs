@@ -76,7 +76,9 @@ fn logical(session: &Session, level: &str, form: DocumentForm) -> Result<Option<
         return Ok(None);
     }
     Ok(Some(match form {
-        DocumentForm::Text => told.iter().map(|told| format!("-- {}\n{}\n", told.title, told.plan.trim_end())).collect::<Vec<_>>().join("\n"),
+        DocumentForm::Text => {
+            told.iter().map(|told| format!("-- {}\n{}\n", told.title, told.plan.trim_end())).collect::<Vec<_>>().join("\n")
+        }
         DocumentForm::Json => {
             let all: Vec<ToldJson> = told
                 .into_iter()

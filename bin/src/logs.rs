@@ -6,7 +6,8 @@ use crate::exit::{self, Color};
 
 /// Starts logging. Without the variables, only warnings and errors are shown.
 pub(crate) fn start(color: Color) {
-    let wanted = ["TIDEMARK_LOG", "RUST_LOG"].into_iter().find_map(|name| Some((name, std::env::var(name).ok().filter(|value| !value.is_empty())?)));
+    let wanted =
+        ["TIDEMARK_LOG", "RUST_LOG"].into_iter().find_map(|name| Some((name, std::env::var(name).ok().filter(|value| !value.is_empty())?)));
     let filter = match &wanted {
         None => EnvFilter::new("warn"),
         Some((name, value)) => EnvFilter::try_new(value).unwrap_or_else(|error| {

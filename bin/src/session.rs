@@ -46,7 +46,8 @@ impl Session {
     /// A session of a given text.
     pub(crate) fn of(text: Text, format: Option<StdoutFormat>, color: Color) -> Self {
         // A variable that is not Unicode cannot be meant by `${NAME}`.
-        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
         let screen = Arc::new(Screen::new());
         let connectors = Arc::new(connectors(&screen, color));
         Self { text, connectors, screen, color, settings: Vec::new(), variables, format }
@@ -112,7 +113,8 @@ impl Session {
 /// The connectors on this process's standard streams.
 fn connectors(screen: &Arc<Screen>, color: Color) -> Connectors {
     let terminal = std::io::stdout().is_terminal();
-    let style = StdoutStyle { color: color.stdout, terminal, width: comfy_table::Table::new().width().map(usize::from).filter(|_| terminal) };
+    let style =
+        StdoutStyle { color: color.stdout, terminal, width: comfy_table::Table::new().width().map(usize::from).filter(|_| terminal) };
     if terminal && std::io::stderr().is_terminal() {
         let screen = Arc::clone(screen);
         Connectors::new(Box::new(ScreenWriter::new(screen)), style, || Box::new(std::io::stdin()))
@@ -132,7 +134,9 @@ fn read(args: &StatementArgs) -> Result<Text, String> {
             Err(error) => Err(format!("cannot read {}: {error}", path.display())),
         },
         Some(_) => read_stdin(),
-        None if std::io::stdin().is_terminal() => Err("no statements were given; name a file, or pass them with -e \"SELECT ...\"".to_owned()),
+        None if std::io::stdin().is_terminal() => {
+            Err("no statements were given; name a file, or pass them with -e \"SELECT ...\"".to_owned())
+        }
         None => read_stdin(),
     }
 }
@@ -144,7 +148,8 @@ fn read_stdin() -> Result<Text, String> {
 }
 
 fn unicode(bytes: Vec<u8>, name: &str) -> Result<String, String> {
-    let text = String::from_utf8(bytes).map_err(|error| format!("{name} is not UTF-8 text: byte {} is wrong", error.utf8_error().valid_up_to()))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| format!("{name} is not UTF-8 text: byte {} is wrong", error.utf8_error().valid_up_to()))?;
     // Editors on some systems put a mark at the start that is no part of the statements.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

@@ -96,7 +96,7 @@ impl<'a> Summary<'a> {
             if operator.errors > 0 {
                 facts.push(format!("{} could not be computed", figures::counted(operator.errors, "result")));
             }
-            if operator.groups > 0 || operator.state_bytes > 0 {
+            if operator.groups > 0 {
                 facts.push(format!("{} held in {}", figures::counted(operator.groups, "group"), figures::bytes(operator.state_bytes)));
             }
             if !facts.is_empty() {
