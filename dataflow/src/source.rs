@@ -38,8 +38,10 @@ use crate::watermark::{ENDED, WatermarkUpdate};
 const EPOCHS_IN_FLIGHT_MAX: usize = 8;
 /// Decoded chunks a worker may hold while another worker owes an earlier chunk.
 const CHUNKS_WAITING_MAX: usize = 4;
-/// Time until a source with nothing to read is asked again.
-const POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// Chunks in a row without a pause after which a source counts as running flat out.
+const FLAT_OUT: u32 = 8;
+/// Least time until a source with nothing to read is asked again; otherwise it is asked each tick.
+const POLL_INTERVAL_MIN: Duration = Duration::from_micros(500);
 
 /// A source as the workers of a process share it.
 pub(crate) struct SharedSource {
@@ -225,13 +227,23 @@ struct Reader {
     in_flight: VecDeque<(Epoch, u64)>,
     bytes_in_flight: u64,
     next_partition: usize,
+    /// Chunks read in a row without a pause.
+    streak: u32,
+}
+
+/// What an attempt to read gave.
+enum Got {
+    Chunk,
+    /// Other workers are taking chunks: there is more, and it will be free in a moment.
+    Contended,
+    Nothing,
 }
 
 impl Reader {
     fn new(context: SourceWorker) -> Self {
         let decoder = context.shared.source.decoder();
         let next_partition = context.worker;
-        Self { context, decoder, waiting: VecDeque::new(), in_flight: VecDeque::new(), bytes_in_flight: 0, next_partition }
+        Self { context, decoder, waiting: VecDeque::new(), in_flight: VecDeque::new(), bytes_in_flight: 0, next_partition, streak: 0 }
     }
 
     /// Commits what can be committed and reads at most one chunk.
@@ -243,7 +255,7 @@ impl Reader {
                 return Next::Never;
             }
             // Chunks that were taken are still owed: later ones of other workers wait for them.
-            return Next::After(POLL_INTERVAL);
+            return Next::After(POLL_INTERVAL_MIN);
         }
         if self.context.shared.open.load(Ordering::SeqCst) == 0 && self.waiting.is_empty() {
             return Next::Never;
@@ -255,12 +267,17 @@ impl Reader {
             return Next::After(Duration::from_micros(200));
         }
         match self.read_one() {
-            Ok(true) => {
+            Ok(Got::Chunk) => {
                 self.commit_waiting(released);
-                self.context.clock.note_read(true);
+                self.streak = self.streak.saturating_add(1);
+                self.context.clock.note_read(self.streak > FLAT_OUT);
                 Next::Now
             }
-            Ok(false) => Next::After(POLL_INTERVAL.min(self.context.clock.until_tick())),
+            Ok(Got::Contended) => Next::Now,
+            Ok(Got::Nothing) => {
+                self.streak = 0;
+                Next::After(POLL_INTERVAL_MIN.max(self.context.clock.until_tick()))
+            }
             Err(error) => {
                 self.context.control.fail(error.into());
                 Next::Now
@@ -279,8 +296,9 @@ impl Reader {
         self.in_flight.len() <= EPOCHS_IN_FLIGHT_MAX && self.bytes_in_flight <= self.context.bytes_in_flight_max
     }
 
-    /// Takes and decodes the next chunk of some partition. `false` when there is nothing to read now.
-    fn read_one(&mut self) -> Result<bool, ConnectorError> {
+    /// Takes and decodes the next chunk of some partition.
+    fn read_one(&mut self) -> Result<Got, ConnectorError> {
+        let mut contended = false;
         let shared = Arc::clone(&self.context.shared);
         let count = shared.partitions.len();
         for step in 0..count {
@@ -289,7 +307,10 @@ impl Reader {
             let (chunk, taken) = {
                 let mut side = match slot.read.try_lock() {
                     Ok(side) => side,
-                    Err(TryLockError::WouldBlock) => continue,
+                    Err(TryLockError::WouldBlock) => {
+                        contended = true;
+                        continue;
+                    }
                     Err(TryLockError::Poisoned(side)) => side.into_inner(),
                 };
                 let Some(reader) = side.reader.as_mut() else { continue };
@@ -311,9 +332,9 @@ impl Reader {
                 None => None,
             };
             self.waiting.push_back(Waiting { partition, chunk, rows });
-            return Ok(true);
+            return Ok(Got::Chunk);
         }
-        Ok(false)
+        Ok(if contended { Got::Contended } else { Got::Nothing })
     }
 
     /// Decodes a chunk and finds the event times in it.
@@ -349,10 +370,12 @@ impl Reader {
         let mut columns = decoded.columns.columns().to_vec();
         for column in &shared.plan.metadata {
             columns.push(match column {
-                MetadataColumn::Partition => Arc::new(Int32Array::from_value(i32::try_from(partition).unwrap_or(i32::MAX), rows)) as ArrayRef,
-                MetadataColumn::Offset => Arc::new(Int64Array::from_iter_values(
-                    (0..rows).map(|row| i64::try_from(decoded.offsets.get(row)).unwrap_or(i64::MAX)),
-                )),
+                MetadataColumn::Partition => {
+                    Arc::new(Int32Array::from_value(i32::try_from(partition).unwrap_or(i32::MAX), rows)) as ArrayRef
+                }
+                MetadataColumn::Offset => {
+                    Arc::new(Int64Array::from_iter_values((0..rows).map(|row| i64::try_from(decoded.offsets.get(row)).unwrap_or(i64::MAX))))
+                }
                 MetadataColumn::Timestamp => {
                     Arc::new(TimestampMicrosecondArray::from_value(i64::try_from(epoch).unwrap_or(i64::MAX), rows))
                 }

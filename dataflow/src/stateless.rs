@@ -144,7 +144,9 @@ fn assign_windows(panes: &Panes, time: &Arc<dyn PhysicalExpr>, schema: &SchemaRe
 fn unnest(columns: &[usize], preserve_nulls: bool, schema: &SchemaRef, batch: Batch) -> Batch {
     let lists: Vec<_> = columns
         .iter()
-        .map(|column| arrow::compute::cast(batch.rows.column(*column), &list_type(batch.rows.column(*column).data_type())).expect("a list is a list"))
+        .map(|column| {
+            arrow::compute::cast(batch.rows.column(*column), &list_type(batch.rows.column(*column).data_type())).expect("a list is a list")
+        })
         .collect();
     let length = |list: &ArrayRef, row: usize| if list.is_null(row) { 0 } else { list.as_list::<i64>().value_length(row) };
     let mut positions = Vec::new();

@@ -39,7 +39,9 @@ impl WatermarkTracker {
     pub fn new(plan: Option<&WatermarkPlan>, sources: &[(u32, usize)]) -> Self {
         let partitions = sources
             .iter()
-            .flat_map(|(source, count)| (0..*count).map(move |partition| ((*source, u32::try_from(partition).unwrap_or(u32::MAX)), NO_WATERMARK)))
+            .flat_map(|(source, count)| {
+                (0..*count).map(move |partition| ((*source, u32::try_from(partition).unwrap_or(u32::MAX)), NO_WATERMARK))
+            })
             .collect();
         Self {
             domain: plan.map_or(TimeDomain::EventTime, |plan| plan.domain),
