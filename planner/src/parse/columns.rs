@@ -59,6 +59,7 @@ pub(super) fn take_columns(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>)
 fn declaration_end(cursor: &Cursor<'_>) -> usize {
     let mut item = cursor.clone();
     let mut angles = 0usize;
+    let first = cursor.item_end();
     loop {
         let end = item.item_end();
         // In a computed column `<` is an operator.
@@ -72,8 +73,12 @@ fn declaration_end(cursor: &Cursor<'_>) -> usize {
                 }
             }
         }
-        if angles == 0 || !cursor.tokens.get(end).is_some_and(|tok| tok.is_mark(&Token::Comma)) {
+        if angles == 0 {
             return end;
+        }
+        if !cursor.tokens.get(end).is_some_and(|tok| tok.is_mark(&Token::Comma)) {
+            // One is not closed: it shall not swallow the columns behind it.
+            return first;
         }
         item.at = end + 1;
     }

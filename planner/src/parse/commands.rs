@@ -103,7 +103,7 @@ pub(super) fn take_explain(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>)
     }
     let span = cursor.whole();
     // The statement's own span begins behind EXPLAIN.
-    let mut inner = Cursor::new(cursor.context, cursor.rest());
+    let mut inner = cursor.split_off();
     let no_plan = |span| {
         PlanError::new("parse::syntax", "nothing to explain", span)
             .label("has no plan")

@@ -50,10 +50,12 @@ pub(super) fn take_create(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) 
         Some(tok) if tok.is_any(&["CONNECTION", "SECRET"]) => "Write the options into each WITH (…), secrets as '${VARIABLE}'.",
         _ => return Err(cursor.expected_words("SOURCE, TABLE, SINK or VIEW", &KINDS)),
     };
-    let what = cursor.text(cursor.here());
-    Err(PlanError::new("parse::unsupported_statement", format!("CREATE {what} is not supported"), cursor.whole())
-        .label("not supported")
-        .help(help))
+    let start = cursor.at - 1;
+    cursor.next();
+    cursor.take(&["VIEW"]);
+    let span = cursor.since(start);
+    let what = cursor.text(span).to_ascii_uppercase();
+    Err(PlanError::new("parse::unsupported_statement", format!("{what} is not supported"), span).label("not supported").help(help))
 }
 
 fn take_if_not_exists(cursor: &mut Cursor<'_>) -> Parsed<bool> {

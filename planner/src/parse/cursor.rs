@@ -25,6 +25,8 @@ pub(super) struct Cursor<'a> {
     pub(super) tokens: &'a [Tok],
     /// The next token.
     pub(super) at: usize,
+    /// The token that ends the part, when it is a part.
+    pub(super) stop: Option<&'a Tok>,
 }
 
 /// The result of reading one thing.
@@ -32,7 +34,12 @@ pub(super) type Parsed<T> = Result<T, PlanError>;
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(context: &'a Context<'a>, tokens: &'a [Tok]) -> Self {
-        Self { context, tokens, at: 0 }
+        Self { context, tokens, at: 0, stop: None }
+    }
+
+    /// A cursor over the tokens left, from their start.
+    pub(super) fn split_off(&self) -> Self {
+        Self { context: self.context, tokens: self.rest(), at: 0, stop: self.stop }
     }
 
     /// The next token.
@@ -178,7 +185,7 @@ impl<'a> Cursor<'a> {
 
     /// Bytes of the next token; behind the last one at the end.
     pub(super) fn here(&self) -> Span {
-        match (self.peek(), self.tokens.last()) {
+        match (self.peek().or(self.stop), self.tokens.last()) {
             (Some(tok), _) => tok.span,
             (None, Some(last)) => Span::new(last.span.end, last.span.end),
             (None, None) => Span::default(),
@@ -203,7 +210,11 @@ impl<'a> Cursor<'a> {
     /// The same where these words would have been right: a near miss is named.
     pub(super) fn expected_words(&self, what: &str, words: &[&str]) -> PlanError {
         let error = self.expected(what);
-        match self.peek().and_then(Tok::word).and_then(|found| nearest(found, words.iter().copied())) {
+        match self
+            .peek()
+            .and_then(Tok::word)
+            .and_then(|found| nearest(found, words.iter().copied()).filter(|near| !near.eq_ignore_ascii_case(found)))
+        {
             Some(near) => error.label(format!("did you mean {near}?")),
             None => error,
         }
@@ -211,7 +222,7 @@ impl<'a> Cursor<'a> {
 
     /// The next token as a message quotes it.
     pub(super) fn found(&self) -> String {
-        match self.peek() {
+        match self.peek().or(self.stop) {
             None => "the end of the statement".into(),
             Some(tok) => quote(self.text(tok.span)),
         }
@@ -258,7 +269,8 @@ impl<'a> Cursor<'a> {
 
     /// A cursor over the tokens from here to a place.
     pub(super) fn until(&self, end: usize) -> Self {
-        Self { context: self.context, tokens: &self.tokens[..end.min(self.tokens.len())], at: self.at }
+        let end = end.min(self.tokens.len());
+        Self { context: self.context, tokens: &self.tokens[..end], at: self.at, stop: self.tokens.get(end).or(self.stop) }
     }
 }
 

@@ -10,13 +10,15 @@ pub struct LineIndex<'a> {
     text: &'a str,
     /// Byte at which each line begins; the first is 0. Only `\n` ends a line, as in the tokenizer.
     starts: Vec<usize>,
+    /// Every letter is one byte, in the whole text.
+    ascii: bool,
 }
 
 impl<'a> LineIndex<'a> {
     /// Indexes a text.
     pub fn new(text: &'a str) -> Self {
         let starts = std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts }
+        Self { text, starts, ascii: text.is_ascii() }
     }
 
     /// The text.
@@ -31,10 +33,28 @@ impl<'a> LineIndex<'a> {
         let Some(&start) = self.starts.get(line) else { return Some(self.text.len()) };
         let end = self.starts.get(line + 1).copied().unwrap_or(self.text.len());
         let content = &self.text[start..end];
-        if content.is_ascii() {
+        if self.ascii {
             return Some(start + column.min(content.len()));
         }
         Some(content.char_indices().nth(column).map_or(end, |(at, _)| start + at))
+    }
+
+    /// The bytes of spans that follow each other in the text, in one walk over it.
+    pub(super) fn ascending(&self) -> impl FnMut(tokenizer::Span) -> Span {
+        let mut chars = self.text.char_indices();
+        let (mut line, mut column) = (1, 1);
+        let end = self.text.len();
+        let mut byte = move |place: tokenizer::Location| {
+            while (line, column) < (place.line, place.column) {
+                match chars.next() {
+                    Some((_, '\n')) => (line, column) = (line + 1, 1),
+                    Some(_) => column += 1,
+                    None => return end,
+                }
+            }
+            chars.offset()
+        };
+        move |span| Span::new(byte(span.start), byte(span.end))
     }
 
     /// The bytes of a span of sqlparser's; `None` when it is empty, as it is for words that are in no text.
@@ -68,6 +88,18 @@ impl<'a> LineIndex<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_walk_finds_what_a_lookup_finds() {
+        let text = "SELECT 'µ', b\n\tFROM tüf\r\n\nWHERE x€";
+        let lines = LineIndex::new(text);
+        let mut walk = lines.ascending();
+        let bounds: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        for pair in bounds.windows(2) {
+            let span = tokenizer::Span::new(lines.place(pair[0]), lines.place(pair[1]));
+            assert_eq!((Some(walk(span)), lines.span(span)), (Some(Span::new(pair[0], pair[1])), Some(Span::new(pair[0], pair[1]))));
+        }
+    }
 
     #[test]
     fn places_are_bytes_whatever_the_letters() {

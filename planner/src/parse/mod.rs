@@ -75,7 +75,7 @@ fn take_statement(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) -> Parse
         "DESCRIBE" | "DESC" => commands::take_describe(cursor),
         "EXPLAIN" => commands::take_explain(cursor, errors),
         upper => Err(match way_out(upper) {
-            Some(help) => PlanError::new("parse::unsupported_statement", format!("{upper} is not supported"), cursor.whole())
+            Some(help) => PlanError::new("parse::unsupported_statement", format!("{upper} is not supported"), first.span)
                 .label("not supported")
                 .help(help),
             None => {

@@ -26,11 +26,10 @@ pub(super) type Clauses = BTreeMap<Location, WindowClause>;
 
 /// Takes a query, to the end of the cursor. When several things are wrong, all but the last are pushed.
 pub(super) fn take_query(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) -> Parsed<Query> {
-    let tokens = cursor.rest();
-    if tokens.is_empty() {
+    if cursor.at_end() {
         return Err(cursor.expected("a query"));
     }
-    let own = Cursor::new(cursor.context, tokens);
+    let own = cursor.split_off();
     let span = own.whole();
     let mut taken = Extraction::default();
     taken.run(&own)?;
@@ -48,11 +47,10 @@ pub(super) fn take_query(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) -
 
 /// Takes an expression, to the end of the cursor.
 pub(super) fn take_expr(cursor: &mut Cursor<'_>) -> Parsed<(Box<ast::Expr>, Span)> {
-    let tokens = cursor.rest();
-    if tokens.is_empty() {
+    if cursor.at_end() {
         return Err(cursor.expected("an expression"));
     }
-    let own = Cursor::new(cursor.context, tokens);
+    let own = cursor.split_off();
     let mut taken = Extraction::default();
     taken.run(&own)?;
     if let Some((_, span)) = taken.emit {
@@ -109,12 +107,12 @@ fn wrong_inside(cursor: &Cursor<'_>, rest: &[TokenWithSpan]) -> Option<PlanError
                 let mut parser = Parser::new(&dialect).with_tokens_with_locations(rest[start..at].to_vec());
                 // Our cursor over the same part of the text: its end is the closing parenthesis.
                 let end = cursor.tokens.partition_point(|tok| tok.token.span.start < token.span.start);
-                let part = cursor.until(end);
+                let part = Cursor { at: 0, ..cursor.clone() }.until(end);
                 match parser.parse_query() {
                     Ok(_) if parser.peek_token_ref().token == Token::EOF => {}
                     Ok(_) => {
                         let at = stopped(&parser, &part);
-                        return Some(syntax_error::leftover(&Cursor { at, ..cursor.clone() }, "\")\""));
+                        return Some(syntax_error::leftover(&Cursor { at, ..part }, "\")\""));
                     }
                     Err(error) => {
                         let at = stopped(&parser, &part);
@@ -151,6 +149,9 @@ struct Extraction {
 const WINDOW_CALLS: [&str; 9] =
     ["TUMBLE", "HOP", "CUMULATE", "SESSION", "TUMBLING_WINDOW", "HOPPING_WINDOW", "SLIDING_WINDOW", "CUMULATING_WINDOW", "SESSION_WINDOW"];
 
+/// Words that name no relation behind FROM, unless quoted.
+const NO_RELATION: [&str; 9] = ["WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "WINDOW", "UNION", "JOIN", "EMIT"];
+
 impl Extraction {
     fn run(&mut self, whole: &Cursor<'_>) -> Parsed<()> {
         let mut cursor = whole.clone();
@@ -171,11 +172,13 @@ impl Extraction {
             } else if tok.is("SELECT") {
                 // FROM is kept for `FROM trades SELECT …`.
                 level.select = Some(tok.token.span.start);
-            } else if tok.is_any(&["UNION", "EXCEPT", "INTERSECT"]) {
+            } else if tok.is_any(&["UNION", "EXCEPT", "INTERSECT"]) && !before.is_some_and(|before| before.is_mark(&Token::Mul)) {
+                // Not `* EXCEPT (a)`.
                 *level = Level { window_call: level.window_call, ..Level::default() };
             } else if tok.is("FROM") {
-                // FROM alone is a query: FROM trades.
-                if level.select.is_none() && (before.is_none() || before.is_some_and(|before| before.opens() || before.is("ALL"))) {
+                // FROM alone is a query: FROM trades. In EXTRACT(HOUR FROM ts) it is none.
+                let begins = before.is_none_or(|before| before.opens() || before.is_any(&["ALL", "UNION"]) || (!nested && before.closes()));
+                if level.select.is_none() && begins {
                     level.select = Some(tok.token.span.start);
                 }
                 level.from = true;
@@ -184,14 +187,11 @@ impl Extraction {
             {
                 self.take_window(&mut cursor, level.select)?;
                 continue;
-            } else if level.from && window_clause::part_begins(&cursor) && !is_alias(before, &cursor) {
-                let clause = level.select.and_then(|select| self.clauses.get_mut(&select));
+            } else if level.select.is_some() && before.is_some_and(|before| before.is("FROM")) && tok.is_any(&NO_RELATION) {
+                return Err(cursor.expected("a relation"));
+            } else if let Some(clause) = self.part(&cursor, before, level) {
                 match clause {
                     Some(clause) => window_clause::take_part(&mut cursor, clause)?,
-                    None if tok.is("ON") => {
-                        self.rest.push(tok.token.clone());
-                        cursor.at += 1;
-                    }
                     None => {
                         let what = cursor.text(tok.span).to_ascii_uppercase();
                         return Err(PlanError::new("parse::window", format!("{what} without WINDOW"), tok.span)
@@ -222,6 +222,19 @@ impl Extraction {
             cursor.at += 1;
         }
         Ok(())
+    }
+
+    /// A part of the WINDOW clause begins here: the clause it belongs to, or none.
+    fn part(&mut self, cursor: &Cursor<'_>, before: Option<&Tok>, level: &Level) -> Option<Option<&mut WindowClause>> {
+        if !level.from || !window_clause::part_begins(cursor) || !before.is_some_and(ends_clause) {
+            return None;
+        }
+        let select = level.select.filter(|select| self.clauses.contains_key(select));
+        match select {
+            Some(select) => Some(self.clauses.get_mut(&select)),
+            None if is_alias(cursor) => None,
+            None => Some(None),
+        }
     }
 
     fn take_window(&mut self, cursor: &mut Cursor<'_>, select: Option<Location>) -> Parsed<()> {
@@ -262,6 +275,13 @@ impl Extraction {
                     return Err(next.expected_words("CHANGES or FINAL", &["CHANGES", "FINAL", "AFTER"]));
                 }
             }
+            if cursor.sees(&["ALLOW"]) {
+                let next = Cursor { at: cursor.at + 1, ..cursor.clone() };
+                let near = next.peek().and_then(|tok| tok.word()).and_then(|word| nearest(word, ["UNBOUNDED"]));
+                if near.is_some() {
+                    return Err(next.expected_words("UNBOUNDED STATE", &["UNBOUNDED"]));
+                }
+            }
             return Ok(false);
         };
         let span = cursor.since(start);
@@ -300,11 +320,12 @@ fn lone_window(cursor: &Cursor<'_>) -> bool {
     cursor.sees(&["WINDOW"]) && cursor.peek_at(1).is_none_or(|tok| tok.closes() || tok.is_mark(&Token::LParen)) && cursor.at > 0
 }
 
-/// A word such as `trigger` used as the alias of a relation or column, or as a column.
-fn is_alias(before: Option<&Tok>, cursor: &Cursor<'_>) -> bool {
-    let needs_more = cursor.sees(&["TRIGGER"]) || cursor.sees(&["ALLOWED_LATENESS"]) || cursor.sees(&["LATE_DATA_STRATEGY"]);
-    let next = cursor.peek_at(1);
-    let followed = match next {
+/// A word such as `trigger` used as an alias.
+fn is_alias(cursor: &Cursor<'_>) -> bool {
+    if cursor.sees_any(&["ON", "WITH"]) {
+        return cursor.sees(&["ON"]);
+    }
+    let followed = match cursor.peek_at(1) {
         None => false,
         Some(next) if cursor.sees(&["TRIGGER"]) => next.is_any(&["ON", "EVERY", "FIRST"]) || next.opens(),
         Some(next) if cursor.sees(&["ALLOWED_LATENESS"]) => {
@@ -312,7 +333,7 @@ fn is_alias(before: Option<&Tok>, cursor: &Cursor<'_>) -> bool {
         }
         Some(next) => next.word().is_some(),
     };
-    needs_more && (!followed || !before.is_some_and(ends_clause))
+    !followed
 }
 
 /// A clause can end with this token.

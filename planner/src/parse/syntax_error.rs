@@ -123,8 +123,14 @@ pub(super) fn from_sqlparser(error: &ParserError, cursor: &Cursor<'_>, fallback:
         Some(place) => cursor.tokens.partition_point(|tok| tok.token.span.start < place),
         None => fallback.min(cursor.tokens.len()),
     };
+    // Sometimes the place is that of the token behind the one found.
+    let found = message.rsplit_once("found: ").map(|(_, found)| found);
+    let shows = |at: usize| cursor.tokens.get(at).map(|tok| tok.token.token.to_string()).as_deref() == found;
+    let at = if found.is_some() && at > 0 && !shows(at) && shows(at - 1) { at - 1 } else { at };
     let here = Cursor { at, ..cursor.clone() };
-    let Some(expected) = message.strip_prefix("Expected: ") else {
+    let expected =
+        message.strip_prefix("Expected: ").or_else(|| message.strip_prefix("Expected ").filter(|rest| rest.contains(", found: ")));
+    let Some(expected) = expected else {
         return typo(&here).unwrap_or_else(|| {
             let mut message = message.trim_end_matches('.').to_string();
             if let Some(first) = message.get_mut(..1) {

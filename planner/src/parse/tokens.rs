@@ -59,12 +59,13 @@ pub(super) fn statements(lines: &LineIndex<'_>, errors: &mut Vec<PlanError>) -> 
     // Every token begins where the one before it ended, so the one that could not be read begins behind the last.
     let broken = raw.last().map_or(Location { line: 1, column: 1 }, |last| last.span.end);
     let mut statements = vec![Vec::new()];
+    let mut bytes = lines.ascending();
     for token in raw {
         match token.token {
             Token::Whitespace(_) | Token::EOF => {}
             Token::SemiColon => statements.push(Vec::new()),
             _ => {
-                let span = lines.span(token.span).unwrap_or_default();
+                let span = bytes(token.span);
                 if let Some(last) = statements.last_mut() {
                     last.push(Tok { token, span });
                 }

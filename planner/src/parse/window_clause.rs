@@ -127,7 +127,9 @@ pub(super) fn take(cursor: &mut Cursor<'_>) -> Parsed<WindowClause> {
         [] => None,
         [column] => Some((Time::Column(column.0.clone()), column.1)),
         [_, second, ..] => {
-            return Err(PlanError::new("parse::window", format!("{upper} takes one time column"), second.1).label("a second one"));
+            return Err(PlanError::new("parse::window", format!("{upper} takes one time column"), second.1)
+                .label("a second one")
+                .help("Keys of the grouping stand in GROUP BY."));
         }
     };
     Ok(WindowClause { shape, time, watermark: None, trigger: None, lateness: None, late: None, span, word })
@@ -191,7 +193,7 @@ type Column = (Vec<Ident>, Span);
 fn shape(name: &str, args: Arguments, span: Span) -> Parsed<(Shape, Vec<Column>)> {
     let Arguments { durations, mut columns, offset } = args;
     let wrong = |help: &str| {
-        Err(PlanError::new("parse::window", format!("{name} has {} of the wrong number", count(durations.len())), span)
+        Err(PlanError::new("parse::window", format!("{name} with {}", count(durations.len())), span)
             .label("durations do not fit")
             .help(help.to_string()))
     };
@@ -401,5 +403,78 @@ impl WindowClause {
             }
         }
         errors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::cursor::Context;
+    use crate::parse::line_index::LineIndex;
+    use crate::parse::tokens;
+
+    /// Reads a clause in full, and says what is not built yet of it.
+    fn read(text: &str) -> (WindowClause, Vec<String>) {
+        let lines = LineIndex::new(text);
+        let context = Context { lines: &lines, variables: &|_| None };
+        let statements = tokens::statements(&lines, &mut Vec::new());
+        let mut cursor = Cursor::new(&context, &statements[0]);
+        let mut clause = take(&mut cursor).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        while !cursor.at_end() {
+            take_part(&mut cursor, &mut clause).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        }
+        let refused = clause.refuse().iter().map(|error| error.span.map_or("", |span| &text[span.start..span.end]).to_string()).collect();
+        (clause, refused)
+    }
+
+    #[test]
+    fn every_clause_of_the_specification_is_read_in_full() {
+        let (clause, refused) = read(
+            "WINDOW TUMBLING(5m) ON EVENT_TIME(trade_timestamp) WITH WATERMARK BOUNDED_OUT_OF_ORDERNESS(10s)
+             TRIGGER ON WATERMARK ALLOWED_LATENESS 30s LATE_DATA_STRATEGY UPDATE_PREVIOUS",
+        );
+        assert!(matches!(clause.shape, Shape::Tumbling { size: (300_000_000, _), offset: None }));
+        assert!(matches!(&clause.time, Some((Time::Column(parts), _)) if parts[0].value == "trade_timestamp"));
+        assert_eq!(clause.watermark.map(|it| it.0), Some(10_000_000));
+        assert_eq!(clause.trigger.map(|it| it.0), Some(Trigger::Watermark));
+        assert_eq!(clause.lateness.map(|it| it.0), Some(30_000_000));
+        assert_eq!(clause.late.map(|it| it.0), Some(Late::UpdatePrevious));
+        assert_eq!(refused, ["WITH WATERMARK BOUNDED_OUT_OF_ORDERNESS(10s)", "ALLOWED_LATENESS 30s", "LATE_DATA_STRATEGY UPDATE_PREVIOUS"]);
+
+        let (clause, refused) = read(
+            "WINDOW SLIDING(1h, 10m) LATE_DATA_STRATEGY DROP TRIGGER EVERY 30s OR EVERY 1000 RECORDS ON PROCESSING_TIME() ALLOWED_LATENESS 0s",
+        );
+        assert!(matches!(clause.shape, Shape::Sliding { size: (3_600_000_000, _), slide: (600_000_000, _), offset: None }));
+        assert!(matches!(clause.time, Some((Time::Processing, _))));
+        assert_eq!(clause.trigger.map(|it| it.0), Some(Trigger::Or(vec![Trigger::Every(30_000_000), Trigger::EveryRecords(1000)])));
+        assert_eq!(refused, ["TRIGGER EVERY 30s OR EVERY 1000 RECORDS"]);
+
+        let (clause, refused) = read(
+            "WINDOW SESSION(30m TIMEOUT) ON EVENT_TIME(login_time) WITH WATERMARK ASCENDING_TIMESTAMPS
+             TRIGGER ON SESSION_END OR EVERY 5m LATE_DATA_STRATEGY DEAD_LETTER_QUEUE",
+        );
+        assert!(matches!(&clause.shape, Shape::Session { gap: (1_800_000_000, _), keys } if keys.is_empty()));
+        assert_eq!(clause.watermark.map(|it| it.0), Some(0));
+        assert_eq!(clause.trigger.map(|it| it.0), Some(Trigger::Or(vec![Trigger::SessionEnd, Trigger::Every(300_000_000)])));
+        assert_eq!(clause.late.map(|it| it.0), Some(Late::DeadLetterQueue));
+        assert_eq!(refused.len(), 4);
+    }
+
+    #[test]
+    fn triggers_nest_and_sessions_have_keys() {
+        let (clause, _) = read("WINDOW TUMBLING(5m) TRIGGER (ON WATERMARK AND EVERY 1 minute) OR FIRST(EVERY 10 RECORDS, ON WATERMARK)");
+        assert_eq!(
+            clause.trigger.map(|it| it.0),
+            Some(Trigger::Or(vec![
+                Trigger::And(vec![Trigger::Watermark, Trigger::Every(60_000_000)]),
+                Trigger::First(vec![Trigger::EveryRecords(10), Trigger::Watermark]),
+            ]))
+        );
+        let (clause, refused) = read("WINDOW SESSION(ts, 30m, user_id) LATE_DATA_STRATEGY INCLUDE_IN_NEXT_WINDOW");
+        assert!(matches!(&clause.shape, Shape::Session { keys, .. } if keys.len() == 1 && keys[0].0[0].value == "user_id"));
+        assert!(matches!(&clause.time, Some((Time::Column(parts), _)) if parts[0].value == "ts"));
+        assert_eq!(refused, ["SESSION(ts, 30m, user_id)", "LATE_DATA_STRATEGY INCLUDE_IN_NEXT_WINDOW"]);
+        let (_, refused) = read("WINDOW CUMULATING(10m, 1d, OFFSET 1m) TRIGGER ON WATERMARK");
+        assert!(refused.is_empty(), "{refused:?}");
     }
 }

@@ -63,6 +63,10 @@ impl VisitorMut for Normaliser<'_> {
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         if let Err(error) = self.table_factor(factor) {
             self.errors.push(error);
+            // The call shall not be judged again, as a value.
+            if let TableFactor::TableFunction { expr, .. } = factor {
+                *expr = Expr::value(Value::Null);
+            }
         }
         ControlFlow::Continue(())
     }

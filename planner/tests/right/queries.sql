@@ -1,3 +1,7 @@
+WITH a AS (SELECT 1 AS x) FROM a;
+SELECT * EXCEPT (a) FROM t WINDOW TUMBLING(5m);
+SELECT a FROM t EXCEPT SELECT b FROM u;
+SELECT TRIM((a) FROM 'x') FROM t;
 SELECT symbol, price FROM 'trades.ndjson' WHERE price > 10;
 SELECT t.a FROM 'x.csv' t JOIN 'y.csv' AS u ON t.a = u.a;
 FROM 'trades.ndjson';

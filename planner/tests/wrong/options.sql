@@ -1,0 +1,12 @@
+CREATE SOURCE s (a INT);
+CREATE SOURCE s WITH (connector 'file');
+CREATE SOURCE s WITH (connector = 'file', connector = 'file', path = a b, rows = );
+CREATE SOURCE s WITH (path = '${NO_SUCH}/x${ALSO_NOT:-y}', b = '${', c = '${a-b}', d = it''s);
+CREATE SOURCE s WITH (connector = 'x') ON ERROR IGNORE;
+CREATE SOURCE s WITH (connector = 'x') ON ERROR DEAD_LETTER;
+CREATE SOURCE s WITH (connector = 'x') PARTITIONED BY (a);
+CREATE SOURCE s WITH (connector = 'x') WITH (path = 'y');
+CREATE SINK s WITH (connector = 'x') ON ERROR SKIP AS SELECT 1;
+CREATE SINK s AS SELECT 1;
+SET workers = 4 5;
+SET a = '${NO_SUCH}';
