@@ -1,43 +1,10 @@
 //! Does a SELECT aggregate? Asked by the WINDOW clause, where an aggregate without GROUP BY means one group for each window.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::sync::OnceLock;
 
 use datafusion_sql::sqlparser::ast::{Expr, FunctionArguments, Query, Select, SelectItem, Visit, Visitor};
 
-/// Aggregates that are ours or other names of DataFusion's.
-const MORE: [&str; 20] = [
-    "arg_min",
-    "arg_max",
-    "argmin",
-    "argmax",
-    "min_by",
-    "max_by",
-    "first",
-    "last",
-    "any_value",
-    "approx_distinct",
-    "approx_count_distinct",
-    "approx_percentile",
-    "percentile",
-    "percentile_cont",
-    "mode",
-    "collect",
-    "listagg",
-    "count_distinct",
-    "bool_and",
-    "bool_or",
-];
-
-fn names() -> &'static BTreeSet<String> {
-    static NAMES: OnceLock<BTreeSet<String>> = OnceLock::new();
-    NAMES.get_or_init(|| {
-        let known = datafusion_functions_aggregate::all_default_aggregate_functions();
-        let own = known.iter().flat_map(|function| std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str)));
-        own.chain(MORE).map(str::to_ascii_lowercase).collect()
-    })
-}
+use crate::functions::Functions;
 
 /// The SELECT has an aggregate outside of its subqueries, or HAVING.
 pub(super) fn has_aggregate(select: &Select) -> bool {
@@ -81,8 +48,12 @@ impl Visitor for Finder {
         let by_form = call.filter.is_some()
             || !call.within_group.is_empty()
             || matches!(&call.args, FunctionArguments::List(list) if list.duplicate_treatment.is_some());
-        let by_name =
-            call.name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| names().contains(&name.value.to_ascii_lowercase()));
+        let by_name = call
+            .name
+            .0
+            .last()
+            .and_then(|part| part.as_ident())
+            .is_some_and(|name| Functions::get().aggregate.contains_key(&name.value.to_ascii_lowercase()));
         if by_form || by_name { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
