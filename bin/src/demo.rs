@@ -21,10 +21,10 @@ CREATE SOURCE bid WITH (
 SELECT window_start                       AS \"from\",
        count(*)                           AS bids,
        approx_distinct(bidder)            AS bidders,
-       count(*) FILTER (WHERE price >= 1000000) AS \"over 10,000\",
-       round(avg(price) / 100.0, 2)       AS \"mean price\",
-       median(price) / 100.0              AS \"median price\",
-       max(price) / 100.0                 AS \"highest price\",
+       count(*) FILTER (WHERE price > 1000000) AS \"over 10,000\",
+       round(avg(price) / 100, 2)         AS \"mean price\",
+       round(median(price) / 100, 2)      AS \"median price\",
+       round(max(price) / 100, 2)         AS \"highest price\",
        arg_max(auction, price)            AS \"for auction\"
 FROM bid
 WINDOW TUMBLING(10s)

@@ -59,9 +59,9 @@ impl Screen {
         }
         let bar = state.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(Some(100), ProgressDrawTarget::stderr());
-            let template = if percent.is_some() { "[{bar:20}] {percent:>3} %  {wide_msg}" } else { "{spinner} {wide_msg}" };
+            let template = if percent.is_some() { "[{bar:20}] {percent:>3} %  {wide_msg}" } else { "{wide_msg}" };
             if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("=> ").tick_chars("|/-\\ "));
+                bar.set_style(style.progress_chars("=> "));
             }
             bar
         });
@@ -69,7 +69,6 @@ impl Screen {
             bar.set_position(percent);
         }
         bar.set_message(message);
-        bar.tick();
     }
 
     /// Takes the line away for good.

@@ -164,7 +164,10 @@ fn sentence(error: &RunError) -> String {
                 visible(&text)
             )
         }
-        RunError::BadRow { .. } | RunError::Connector { .. } | RunError::Evaluation { .. } | RunError::Worker(_) => error.to_string(),
+        RunError::Evaluation { .. } => {
+            format!("{error}\n  ON ERROR SKIP or ON ERROR DEAD_LETTER '<path>' in CREATE SOURCE lets a run go on without such results")
+        }
+        RunError::BadRow { .. } | RunError::Connector { .. } | RunError::Worker(_) => error.to_string(),
     }
 }
 

@@ -37,6 +37,9 @@ impl Session {
     /// One sentence when there are none, or they cannot be read.
     pub(crate) fn open(args: &StatementArgs, format: Option<StdoutFormat>, color: Color) -> Result<Self, String> {
         let text = read(args)?;
+        if text.sql.trim().is_empty() {
+            return Err(format!("{} holds no statement", text.name));
+        }
         let mut session = Self::of(text, format, color);
         session.settings.clone_from(&args.settings);
         session.variables.extend(args.variables.iter().cloned());

@@ -160,6 +160,10 @@ fn a_file_that_is_not_there_is_said_in_one_line() {
     let ran = tidemark(&["run", "no/such/file.sql"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.starts_with("error: cannot read no/such/file.sql: ") && ran.stderr.lines().count() == 1, "{ran:?}");
+    for empty in ["", " \n"] {
+        let ran = tidemark_with_input(&["run", "-"], empty);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(2), "error: stdin holds no statement\n"), "{ran:?}");
+    }
 }
 
 #[test]
