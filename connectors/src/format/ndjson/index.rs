@@ -14,9 +14,6 @@ pub(crate) struct Index {
 }
 
 const LANES: u64 = 0x0101_0101_0101_0101;
-const QUOTE: u32 = 0;
-const CONTROL: u32 = 1;
-const BACKSLASH: u32 = 2;
 
 impl Index {
     /// Indexes a block, which begins outside strings.
@@ -44,35 +41,37 @@ impl Index {
 
     #[inline(always)]
     fn word(&mut self, chunk: &[u8; 64], escape: &mut Escape) {
-        let mut flags = [0u8; 64];
-        let mut all = 0u8;
-        for (flag, byte) in flags.iter_mut().zip(chunk) {
-            *flag = u8::from(*byte == b'"') | u8::from(*byte < 0x20) << CONTROL | u8::from(*byte == b'\\') << BACKSLASH;
-            all |= *flag;
+        let mut stops = [0u8; 64];
+        let mut any_backslash = 0u8;
+        for (stop, byte) in stops.iter_mut().zip(chunk) {
+            *stop = u8::from(*byte == b'"') | u8::from(*byte < 0x20);
+            any_backslash |= u8::from(*byte == b'\\');
         }
-        if u64::from(all >> BACKSLASH) | escape.next == 0 {
-            self.stops.push(press::<true>(&flags, QUOTE));
+        if u64::from(any_backslash) | escape.next == 0 {
+            self.stops.push(press(&stops));
             self.backslashes.push(0);
-            return;
+        } else {
+            self.word_with_escapes(chunk, escape);
         }
+    }
+
+    #[inline(never)]
+    fn word_with_escapes(&mut self, chunk: &[u8; 64], escape: &mut Escape) {
         escape.any = true;
-        let backslashes = press::<false>(&flags, BACKSLASH);
-        let escaped = escape.escaped(backslashes);
-        self.stops.push(press::<false>(&flags, QUOTE) & !escaped | press::<false>(&flags, CONTROL));
+        let backslashes = press(&chunk.map(|byte| u8::from(byte == b'\\')));
+        let quotes = press(&chunk.map(|byte| u8::from(byte == b'"')));
+        let controls = press(&chunk.map(|byte| u8::from(byte < 0x20)));
+        self.stops.push(quotes & !escape.escaped(backslashes) | controls);
         self.backslashes.push(backslashes);
     }
 }
 
-/// One bit of each of sixty-four bytes as a word; with `ANY`, whether any of the bytes' two lowest bits is set.
+/// Sixty-four flags, each 0 or 1, as a word.
 #[inline(always)]
-fn press<const ANY: bool>(flags: &[u8; 64], bit: u32) -> u64 {
+fn press(flags: &[u8; 64]) -> u64 {
     let mut out = 0u64;
     for (at, eight) in flags.chunks_exact(8).enumerate() {
-        let mut word = <[u8; 8]>::try_from(eight).map_or(0, u64::from_le_bytes);
-        if ANY {
-            word |= word >> 1;
-        }
-        let word = word >> bit & LANES;
+        let word = <[u8; 8]>::try_from(eight).map_or(0, u64::from_le_bytes) & LANES;
         out |= (word.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * at);
     }
     out
