@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use crate::format::encode::{ChangeField, CsvEncoder, NdjsonEncoder, TimestampStyle};
+use crate::format::encode::{ChangeField, CsvEncoder, NdjsonEncoder};
 use crate::record::TextFormat;
 use crate::source::ConnectorError;
 
@@ -19,7 +19,7 @@ impl TextEncoder {
     pub(crate) fn new(format: &TextFormat, schema: &SchemaRef, op: bool) -> Result<Self, ConnectorError> {
         let changes = if op { ChangeField::Op } else { ChangeField::None };
         Ok(match format {
-            TextFormat::Ndjson(_) => Self::Ndjson(NdjsonEncoder::new(schema.clone(), changes, TimestampStyle::Iso)?),
+            TextFormat::Ndjson(options) => Self::Ndjson(NdjsonEncoder::new(schema.clone(), changes, options.timestamp_style)?),
             TextFormat::Csv(options) => {
                 Self::Csv { encoder: CsvEncoder::new(schema.clone(), options.clone(), changes)?, header: options.header }
             }

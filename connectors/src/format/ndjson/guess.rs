@@ -39,8 +39,8 @@ impl Step {
     fn matches(&self, window: &[u8; GLUE_MAX]) -> bool {
         let window = words(window);
         let mut other = 0;
-        for at in 0..GLUE_MAX / 8 {
-            other |= (window[at] ^ self.glue[at]) & self.mask[at];
+        for ((window, glue), mask) in window.iter().zip(&self.glue).zip(&self.mask) {
+            other |= (window ^ glue) & mask;
         }
         other == 0
     }

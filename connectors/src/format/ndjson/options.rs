@@ -1,20 +1,23 @@
-//! Options of newline-delimited JSON as a source.
+//! Options of newline-delimited JSON, for sources and sinks.
 
+use crate::format::encode::TimestampStyle;
 use arrow::datatypes::TimeUnit;
 use tidemark_planner::connector::{OptionKind, OptionSpec, Options, Side};
 
-/// How JSON values are read.
+/// How JSON values are read and written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NdjsonOptions {
     /// What an integer counts where a timestamp is wanted.
     pub timestamp_unit: TimeUnit,
     /// A key that is absent is an error, not a null.
     pub fail_on_missing_field: bool,
+    /// How timestamps are written; both styles are read.
+    pub timestamp_style: TimestampStyle,
 }
 
 impl Default for NdjsonOptions {
     fn default() -> Self {
-        Self { timestamp_unit: TimeUnit::Millisecond, fail_on_missing_field: false }
+        Self { timestamp_unit: TimeUnit::Millisecond, fail_on_missing_field: false, timestamp_style: TimestampStyle::Iso }
     }
 }
 
@@ -40,7 +43,7 @@ pub(crate) fn timestamp_unit(options: &Options) -> TimeUnit {
 }
 
 impl NdjsonOptions {
-    /// Options of sources in this format, besides [`crate::format::COMMON_SPECS`].
+    /// Options of sources and sinks in this format, besides [`crate::format::COMMON_SPECS`].
     pub const SPECS: &'static [OptionSpec] = &[OptionSpec {
         name: "fail-on-missing-field",
         aliases: &["json.fail-on-missing-field"],
@@ -53,6 +56,10 @@ impl NdjsonOptions {
 
     /// From validated options.
     pub fn from_options(options: &Options) -> Self {
-        Self { timestamp_unit: timestamp_unit(options), fail_on_missing_field: options.flag("fail-on-missing-field") }
+        Self {
+            timestamp_unit: timestamp_unit(options),
+            fail_on_missing_field: options.flag("fail-on-missing-field"),
+            timestamp_style: if options.get("timestamp-format") == Some("SQL") { TimestampStyle::Sql } else { TimestampStyle::Iso },
+        }
     }
 }

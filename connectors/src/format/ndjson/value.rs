@@ -24,7 +24,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(options: &NdjsonOptions) -> Self {
-        let NdjsonOptions { timestamp_unit, fail_on_missing_field } = *options;
+        let NdjsonOptions { timestamp_unit, fail_on_missing_field, .. } = *options;
         Self { timestamp_unit, fail_on_missing_field, depth: 0, scratch: String::new() }
     }
 

@@ -18,8 +18,8 @@ const VALUES: [u8; 256] = {
 /// Appends the bytes a text stands for; padding may be missing. `None`, with a part appended, when it is not base64.
 pub(crate) fn decode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let text = match text {
-        [rest @ .., b'=', b'='] if text.len() % 4 == 0 => rest,
-        [rest @ .., b'='] if text.len() % 4 == 0 => rest,
+        [rest @ .., b'=', b'='] if text.len().is_multiple_of(4) => rest,
+        [rest @ .., b'='] if text.len().is_multiple_of(4) => rest,
         all => all,
     };
     let mut chunks = text.chunks_exact(4);

@@ -82,7 +82,7 @@ fn date_prefix(text: &[u8]) -> Option<(i64, &[u8])> {
         rest => (0, rest),
     };
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if digits < 4 || digits > 7 || (sign == 0 && digits > 4) {
+    if !(4..=7).contains(&digits) || (sign == 0 && digits > 4) {
         return None;
     }
     let year = rest[..digits].iter().fold(0i64, |year, digit| year * 10 + i64::from(digit - b'0'));
