@@ -2,7 +2,7 @@
 
 use datafusion_expr::LogicalPlan;
 
-use crate::catalog::{Catalog, Relation};
+use crate::catalog::{Catalog, Relation, SinkTable};
 use crate::connector::ConnectorCatalog;
 use crate::explain;
 use crate::functions::Functions;
@@ -148,7 +148,10 @@ impl<'a> Planner<'a> {
                 let mut lowering = std::mem::replace(&mut self.lowering, Lowering::new(self.lines));
                 let done = self.run(statement, &mut lowering);
                 self.lowering = lowering;
-                done
+                if let (Some(sink), Statement::CreateSink(create)) = (done?, statement) {
+                    self.catalog.create_sink(create, sink).map_err(|error| vec![error])?;
+                }
+                Ok(())
             }
             Statement::Set(set) => {
                 let it = &set.setting;
@@ -194,16 +197,16 @@ impl<'a> Planner<'a> {
         logical::view_body(&self.catalog, &create.name, &create.columns, plan, scope)
     }
 
-    /// Plans a statement that writes, into a plan.
-    fn run(&mut self, statement: &Statement, lowering: &mut Lowering<'a>) -> Result<(), Vec<PlanError>> {
+    /// Plans a statement that writes, into a plan. The sink it declares, if it does, is not entered yet.
+    fn run(&mut self, statement: &Statement, lowering: &mut Lowering<'a>) -> Result<Option<SinkTable>, Vec<PlanError>> {
         match statement {
             Statement::Query(query) => {
                 let plan = self.query(query)?;
-                self.print(query, plan, lowering)
+                self.print(query, plan, lowering).map(|()| None)
             }
-            Statement::CreateSink(create) => self.create_sink(create, lowering),
-            Statement::Insert(insert) => self.insert(insert, lowering),
-            _ => Ok(()),
+            Statement::CreateSink(create) => self.create_sink(create, lowering).map(Some),
+            Statement::Insert(insert) => self.insert(insert, lowering).map(|()| None),
+            _ => Ok(None),
         }
     }
 
@@ -233,7 +236,7 @@ impl<'a> Planner<'a> {
         logical::sources(plan).iter().all(|table| table.bounded)
     }
 
-    fn create_sink(&mut self, create: &CreateSink, lowering: &mut Lowering<'a>) -> Result<(), Vec<PlanError>> {
+    fn create_sink(&mut self, create: &CreateSink, lowering: &mut Lowering<'a>) -> Result<SinkTable, Vec<PlanError>> {
         let sink = self.catalog.sink_of(create);
         let planned = create.query.as_ref().map(|query| (query, self.query(query)));
         // Mistakes of the options and of the query are told together.
@@ -258,7 +261,7 @@ impl<'a> Planner<'a> {
             };
             self.lower(query, planned?, lowering, request)?;
         }
-        self.catalog.create_sink(create, sink).map_err(|error| vec![error])
+        Ok(sink)
     }
 
     fn insert(&mut self, insert: &Insert, lowering: &mut Lowering<'a>) -> Result<(), Vec<PlanError>> {

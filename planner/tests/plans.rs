@@ -6,14 +6,102 @@ mod common;
 mod world;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use common::{draw, golden, sql_files, variables};
+use datafusion_physical_expr::PhysicalExpr;
+use tidemark_planner::plan::{KeyPlan, PhysicalOp, PhysicalPlan, Step, WindowPlan};
 use tidemark_planner::settings::Settings;
 use tidemark_planner::{Output, PlanContext, PlanError, Program, explain, plan_text};
 use world::World;
 
 fn plan(text: &str) -> Result<Program, Vec<PlanError>> {
     plan_text(text, &PlanContext { connectors: &World, variables: &variables, settings: Settings::default(), stdout_format: None })
+}
+
+/// Every expression has the type its column is said to have, reads columns there are, and evaluates on a row of nulls or zeros.
+fn check(plan: &PhysicalPlan) {
+    let typed = |expr: &Arc<dyn PhysicalExpr>, below: &Schema, wanted: &DataType, what: &str| {
+        let is = expr.data_type(below).unwrap_or_else(|error| panic!("{what}: {expr}: {error}"));
+        assert_eq!(&is, wanted, "{what}: {expr}");
+        let rows = RecordBatch::new_empty(Arc::new(below.clone()));
+        let value = expr.evaluate(&rows).unwrap_or_else(|error| panic!("{what}: {expr}: {error}"));
+        assert_eq!(&value.data_type(), wanted, "{what}: {expr}");
+    };
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let windows = |window: &WindowPlan, below: &Schema, what: &str| {
+        typed(&window.time, below, &time, what);
+        window.start.iter().for_each(|start| typed(start, below, &time, what));
+    };
+    for node in plan.nodes() {
+        let what = node.id.to_string();
+        let schema = &node.props.schema;
+        for (column, _) in &node.props.watermarks {
+            assert!(matches!(schema.field(*column).data_type(), DataType::Timestamp(_, _)), "{what}");
+        }
+        assert!(node.props.unique_keys.iter().flatten().all(|column| *column < schema.fields().len()), "{what}");
+        match &node.op {
+            PhysicalOp::Source { source } => {
+                let source = &plan.sources()[source.index()];
+                let metadata = source.metadata.iter().map(|it| Arc::new(Field::new(it.name(), it.data_type(), false)));
+                let below = Schema::new(source.read_schema.fields().iter().cloned().chain(metadata).collect::<Vec<_>>());
+                assert!(!source.read.is_empty(), "{what}: rows are counted by a column");
+                assert_eq!(source.output.len(), schema.fields().len(), "{what}");
+                for (it, field) in source.output.iter().zip(schema.fields()) {
+                    typed(&it.expr, &below, field.data_type(), &what);
+                    assert_eq!(&it.name, field.name());
+                }
+                source.event_time.iter().for_each(|it| typed(&it.expr, &below, &time, &what));
+            }
+            PhysicalOp::Stateless { input, steps, schemas } => {
+                let mut below = Arc::clone(&plan.node(*input).props.schema);
+                assert_eq!(schemas.last(), Some(schema), "{what}");
+                for (step, after) in steps.iter().zip(schemas) {
+                    match step {
+                        Step::Filter { predicate } => {
+                            typed(predicate, &below, &DataType::Boolean, &what);
+                            assert_eq!(after, &below, "{what}");
+                        }
+                        Step::Project { exprs } => {
+                            assert!(!exprs.is_empty() && exprs.len() == after.fields().len(), "{what}");
+                            exprs.iter().zip(after.fields()).for_each(|(it, field)| typed(&it.expr, &below, field.data_type(), &what));
+                        }
+                        Step::AssignWindows { window } => {
+                            windows(window, &below, &what);
+                            assert_eq!(after.fields().len(), below.fields().len() + 3, "{what}");
+                        }
+                        Step::Unnest { .. } => {}
+                    }
+                    below = Arc::clone(after);
+                }
+            }
+            PhysicalOp::Union { inputs } => {
+                assert!(inputs.iter().all(|input| plan.node(*input).props.schema.fields() == schema.fields()), "{what}");
+            }
+            PhysicalOp::Aggregate { input, keys, aggregates, window, .. } => {
+                let below = &plan.node(*input).props.schema;
+                window.iter().for_each(|window| windows(window, below, &what));
+                assert_eq!(keys.len() + aggregates.len(), schema.fields().len(), "{what}");
+                for (key, field) in keys.iter().zip(schema.fields()) {
+                    match key {
+                        KeyPlan::Expr(it) => typed(&it.expr, below, field.data_type(), &what),
+                        KeyPlan::Window(_, _) => assert_eq!(field.data_type(), &time, "{what}"),
+                    }
+                }
+                for (aggregate, field) in aggregates.iter().zip(schema.fields().iter().skip(keys.len())) {
+                    assert_eq!(aggregate.output.data_type(), field.data_type(), "{what}");
+                    aggregate.args.iter().zip(&aggregate.arg_types).for_each(|(arg, wanted)| typed(arg, below, wanted, &what));
+                    aggregate.order_by.iter().for_each(|key| typed(&key.expr, below, &key.data_type, &what));
+                    aggregate.filter.iter().for_each(|filter| typed(filter, below, &DataType::Boolean, &what));
+                }
+            }
+            PhysicalOp::Sink { input, sink } => {
+                assert_eq!(plan.sinks()[sink.index()].schema.fields(), plan.node(*input).props.schema.fields(), "{what}");
+            }
+        }
+    }
 }
 
 fn shown(program: &Program) -> String {
@@ -53,7 +141,10 @@ fn texts_are_planned() {
         for part in parts {
             let whole = format!("{prelude}\n{part}");
             let said = match plan(&whole) {
-                Ok(program) => shown(&program),
+                Ok(program) => {
+                    program.plan.iter().for_each(check);
+                    shown(&program)
+                }
                 Err(errors) => errors.iter().map(|error| draw(&whole, error)).collect(),
             };
             let _ = write!(actual, "{}\n{said}\n", part.trim());
@@ -118,4 +209,43 @@ fn statements_share_what_is_equal() {
     assert_eq!(aggregates.count(), 1);
     let names: Vec<&str> = plan.sinks().iter().map(|sink| sink.name.as_str()).collect();
     assert_eq!(names, ["stdout", "stdout 2", "stdout 3"]);
+}
+
+/// What is known of the result a query's sink is given: key, columns with a watermark and its delay in microseconds, state below.
+fn facts(query: &str) -> (Vec<Vec<usize>>, Vec<(usize, i64)>, String) {
+    let program = plan(&format!("{BID}{query}")).unwrap_or_else(|errors| panic!("{query}: {errors:#?}"));
+    let plan = program.plan.expect("a query");
+    let node = plan.nodes().last().expect("a sink");
+    let watermarks = node.props.watermarks.iter().map(|(column, watermark)| (*column, watermark.delay_us)).collect();
+    let stateful = plan.nodes().iter().rev().find(|node| !matches!(node.props.state, tidemark_planner::plan::StateBound::None));
+    let state = stateful.map_or_else(|| "none".to_string(), |node| node.props.state.to_string());
+    (node.props.unique_keys.clone(), watermarks, state)
+}
+
+#[test]
+fn facts_follow_columns() {
+    const SECOND: i64 = 1_000_000;
+    let windowed = "FROM bid WINDOW TUMBLING(10s) GROUP BY auction";
+    // Projection moves what is known, and drops it where a column is dropped or computed from in a way that loses it.
+    assert_eq!(facts("SELECT price, ts FROM bid"), (vec![], vec![(1, 0)], "none".into()));
+    assert_eq!(facts("SELECT ts - INTERVAL '3' SECOND AS t, _offset, _partition FROM bid").1, [(0, 3 * SECOND)]);
+    assert_eq!(facts("SELECT _offset, price, _partition FROM bid").0, [vec![0, 2]]);
+    assert_eq!(facts("SELECT _offset, price FROM bid").0, Vec::<Vec<usize>>::new());
+    assert_eq!(facts("SELECT price AS ts FROM bid").1, []);
+    // A group is one row.
+    assert_eq!(facts("SELECT max(price) AS m, auction FROM bid GROUP BY auction").0, [vec![1]]);
+    assert_eq!(facts("SELECT max(price) AS m FROM bid GROUP BY auction").0, Vec::<Vec<usize>>::new());
+    // Windows: the end keeps up with the watermark, the start is a window behind.
+    let (keys, watermarks, state) = facts(&format!("SELECT window_start, auction, window_end, count(*) AS n {windowed}"));
+    assert_eq!((keys, watermarks, state.as_str()), (vec![vec![0, 1, 2]], vec![(0, 10 * SECOND), (2, 0)], "windows within 10s"));
+    // A row in several windows is several rows.
+    let hop = "FROM TABLE(HOP(TABLE bid, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '10' SECOND))";
+    assert_eq!(facts(&format!("SELECT _partition, _offset, window_end {hop}")).0, [vec![0, 1, 2]]);
+    assert_eq!(facts(&format!("SELECT _partition, _offset {hop}")).0, Vec::<Vec<usize>>::new());
+    // The least watermark of two relations holds for both.
+    let union = "SELECT ts FROM bid UNION ALL SELECT ts - INTERVAL '7' SECOND AS ts FROM bid";
+    assert_eq!(facts(union), (vec![], vec![(0, 7 * SECOND)], "none".into()));
+    assert_eq!(facts("SELECT ts FROM bid UNION ALL SELECT now_ AS ts FROM (SELECT max(ts) AS now_ FROM bid) AS t").1, []);
+    assert_eq!(facts("SELECT date_trunc('minute', ts) AS m, count(*) AS n FROM bid GROUP BY 1").1, [(0, 60 * SECOND)]);
+    assert_eq!(facts("SELECT DISTINCT auction FROM bid").2, "one entry per key");
 }

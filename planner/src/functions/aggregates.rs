@@ -1,6 +1,6 @@
 //! Aggregates DataFusion does not have. Declarations only: names, signatures and types. The engine computes them.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL128_MAX_SCALE, DataType};
 use datafusion_common::{Result, not_impl_err, plan_err};
 use datafusion_expr::function::AccumulatorArgs;
 use datafusion_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
@@ -149,5 +149,58 @@ impl AggregateUDFImpl for StringAgg {
 
     fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         not_impl_err!("string_agg is computed by the engine")
+    }
+}
+
+/// `avg(x)`: the mean. Integers stay integers on the way in, so that their sum is exact; decimals get four digits more.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Average {
+    signature: Signature,
+    aliases: Vec<String>,
+}
+
+impl Average {
+    pub(super) fn new() -> Self {
+        Self { signature: Signature::user_defined(Volatility::Immutable), aliases: vec!["mean".into()] }
+    }
+}
+
+impl AggregateUDFImpl for Average {
+    fn name(&self) -> &str {
+        "avg"
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let [one] = types else { return plan_err!("avg takes one number") };
+        Ok(vec![match one {
+            it if it.is_signed_integer() => DataType::Int64,
+            it if it.is_unsigned_integer() => DataType::UInt64,
+            it if it.is_floating() || it.is_null() => DataType::Float64,
+            DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) | DataType::Decimal128(precision, scale) => {
+                DataType::Decimal128(*precision, *scale)
+            }
+            other => return plan_err!("avg takes a number, not {other}"),
+        }])
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(match types.first() {
+            Some(DataType::Decimal128(precision, scale)) => {
+                DataType::Decimal128((precision + 4).min(DECIMAL128_MAX_PRECISION), (scale + 4).min(DECIMAL128_MAX_SCALE))
+            }
+            _ => DataType::Float64,
+        })
+    }
+
+    fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        not_impl_err!("avg is computed by the engine")
     }
 }

@@ -66,6 +66,7 @@ impl Functions {
             AggregateUDF::new_from_impl(aggregates::ArgBest::new(false)),
             AggregateUDF::new_from_impl(aggregates::ArgBest::new(true)),
             AggregateUDF::new_from_impl(aggregates::StringAgg::new()),
+            AggregateUDF::new_from_impl(aggregates::Average::new()),
         ];
         ours.extend(aggregates::Percentile::ALL.map(|it| AggregateUDF::new_from_impl(aggregates::Percentile::new(it))));
         let theirs = datafusion_functions_aggregate::all_default_aggregate_functions();

@@ -123,15 +123,7 @@ impl Lowering<'_> {
                 AggregateFunction::Count
             }
             "sum" => AggregateFunction::Sum,
-            "avg" | "mean" => {
-                // The mean of integers divides their exact sum.
-                if let [arg] = args.as_mut_slice()
-                    && let Some(integer) = integer_below_cast(arg, input.schema())
-                {
-                    *arg = integer;
-                }
-                AggregateFunction::Avg
-            }
+            "avg" => AggregateFunction::Avg,
             "min" => AggregateFunction::Min,
             "max" => AggregateFunction::Max,
             "var_pop" => AggregateFunction::VarPop,
@@ -535,23 +527,6 @@ fn move_all(keys: &mut [NamedExpr], drafts: &mut [Draft], place: &dyn Fn(usize) 
     }
 }
 
-/// The integer that a cast to a float stands on, as `Int64` or `UInt64`.
-fn integer_below_cast(expr: &Physical, schema: &Schema) -> Option<Physical> {
-    let cast = expr.downcast_ref::<CastExpr>()?;
-    if *cast.cast_type() != DataType::Float64 {
-        return None;
-    }
-    let inner = cast.expr();
-    let data_type = inner.data_type(schema).ok()?;
-    let wide = match data_type {
-        DataType::Int64 | DataType::UInt64 => return Some(Arc::clone(inner)),
-        _ if data_type.is_signed_integer() => DataType::Int64,
-        _ if data_type.is_unsigned_integer() => DataType::UInt64,
-        _ => return None,
-    };
-    Some(Arc::new(CastExpr::new(Arc::clone(inner), wide, None)))
-}
-
 /// A constant, also below casts.
 fn constant(expr: &Physical) -> Option<ScalarValue> {
     if let Some(literal) = expr.downcast_ref::<Literal>() {
@@ -581,7 +556,7 @@ fn call_text(
 ) -> String {
     // Conversions that the function asked for are not the user's words.
     let plain = |arg: &Physical| match arg.downcast_ref::<CastExpr>() {
-        Some(cast) if *cast.cast_type() == DataType::Float64 => text(cast.expr()),
+        Some(cast) if cast.cast_type().is_numeric() => text(cast.expr()),
         _ => text(arg),
     };
     let mut inside: Vec<String> = args.iter().map(plain).collect();

@@ -158,6 +158,31 @@ impl Lowering<'_> {
     }
 }
 
+/// Gives all text one type: some functions give views or long text.
+fn one_text_type(rel: &mut Rel) {
+    let plain = |it: &DataType| match it {
+        DataType::Utf8View | DataType::LargeUtf8 => Some(DataType::Utf8),
+        DataType::BinaryView | DataType::LargeBinary => Some(DataType::Binary),
+        _ => None,
+    };
+    let schema = Arc::clone(rel.schema());
+    if !schema.fields().iter().any(|field| plain(field.data_type()).is_some()) {
+        return;
+    }
+    let mut exprs = Vec::new();
+    let mut fields: Vec<FieldRef> = Vec::new();
+    for (place, field) in schema.fields().iter().enumerate() {
+        let expr: Physical = column(field.name(), place);
+        let (expr, data_type) = match plain(field.data_type()) {
+            Some(data_type) => (Arc::new(CastExpr::new(expr, data_type.clone(), None)) as Physical, data_type),
+            None => (expr, field.data_type().clone()),
+        };
+        exprs.push(NamedExpr { name: field.name().clone(), expr });
+        fields.push(Arc::new(Field::new(field.name(), data_type, field.is_nullable())));
+    }
+    rel.project(exprs, fields);
+}
+
 /// Whether a value may become another type without being asked: nothing of it is lost, or its loss is an error of the row.
 fn implicit(from: &DataType, to: &DataType) -> bool {
     use DataType::{

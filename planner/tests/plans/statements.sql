@@ -25,3 +25,10 @@ SELECT datetime, DATETIME + INTERVAL '1' SECOND AS later FROM bid;
 ----
 SET emit = 'changes';
 SELECT auction, count(*) AS n FROM bid WINDOW TUMBLING(10s) GROUP BY auction;
+----
+EXPLAIN CREATE SINK other WITH (connector = 'blackhole') AS SELECT auction, md5(url) AS h FROM bid;
+CREATE SINK other WITH (connector = 'blackhole') AS SELECT auction FROM bid;
+----
+CREATE SINK later WITH (connector = 'blackhole');
+INSERT INTO later SELECT auction FROM bid;
+INSERT INTO later SELECT bidder FROM bid;
