@@ -60,6 +60,7 @@ impl Lowering<'_> {
         if let Some(columns) = &request.columns {
             self.fit(&mut rel, columns, &request)?;
         }
+        one_text_type(&mut rel);
         let schema = Arc::clone(rel.schema());
         connectors
             .check_sink(&request.connector, &request.options, &schema, rel.props.changelog)
