@@ -104,3 +104,29 @@ fn examples_of_the_book_are_planned() {
     }
     assert!(checked >= 12, "only {checked} blocks were checked");
 }
+
+/// The architecture page names files and folders that exist.
+#[test]
+fn the_code_map_is_true() {
+    let page = std::fs::read_to_string(root().join("docs/architecture.md")).expect("the page");
+    let mut base = String::new();
+    let mut named = 0;
+    for line in page.lines() {
+        for path in line.split('`').skip(1).step_by(2).filter(|word| !word.contains([' ', '<'])) {
+            let is_path = path.ends_with('/') || path.ends_with(".rs") || path == ".ci/run";
+            if !is_path {
+                continue;
+            }
+            named += 1;
+            // `source.rs` behind `connectors/src/…` is in the same folder.
+            let full = if path.trim_end_matches('/').contains('/') || root().join(path).exists() {
+                path.to_owned()
+            } else {
+                format!("{base}{path}")
+            };
+            assert!(root().join(&full).exists(), "docs/architecture.md names {path}, which is not there");
+            base = full.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        }
+    }
+    assert!(named > 30, "only {named} paths were found");
+}

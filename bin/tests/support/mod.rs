@@ -7,13 +7,13 @@ use std::process::{Command, Output, Stdio};
 
 /// What a process did.
 #[derive(Debug)]
-pub struct Ran {
+pub(crate) struct Ran {
     /// Its exit code; `None` if a signal ended it.
-    pub code: Option<i32>,
+    pub(crate) code: Option<i32>,
     /// Standard output.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// Standard error.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl From<Output> for Ran {
@@ -27,12 +27,12 @@ impl From<Output> for Ran {
 }
 
 /// The repository's root.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".."))
 }
 
 /// A command that runs the binary, with an empty standard input and a plain environment.
-pub fn start(args: &[&str]) -> Command {
+pub(crate) fn start(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemark"));
     command.args(args).current_dir(root()).stdin(Stdio::null());
     for name in ["NO_COLOR", "TIDEMARK_LOG", "RUST_LOG", "CLICOLOR_FORCE"] {
@@ -42,12 +42,12 @@ pub fn start(args: &[&str]) -> Command {
 }
 
 /// Runs the binary to its end.
-pub fn tidemark(args: &[&str]) -> Ran {
+pub(crate) fn tidemark(args: &[&str]) -> Ran {
     start(args).output().map(Ran::from).unwrap_or_else(|error| panic!("cannot start the binary: {error}"))
 }
 
 /// Runs the binary to its end with something to read.
-pub fn tidemark_with_input(args: &[&str], input: &str) -> Ran {
+pub(crate) fn tidemark_with_input(args: &[&str], input: &str) -> Ran {
     let mut child = start(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
