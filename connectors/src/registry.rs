@@ -125,3 +125,95 @@ impl Io for Connectors {
         Ok(Box::new(DeadLetterFile::open(path)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow::datatypes::DataType;
+    use tidemark_planner::connector::OptionKind;
+
+    use super::*;
+    use crate::testing::{options, schema, sink_plan, source_plan};
+
+    fn connectors() -> Connectors {
+        Connectors::new(Box::new(std::io::sink()), StdoutStyle::default(), || Box::new(std::io::empty()))
+    }
+
+    #[test]
+    fn names_and_options_are_told_apart_and_explained() {
+        let connectors = connectors();
+        let mut names = BTreeSet::new();
+        for spec in connectors.connectors() {
+            assert!(spec.source || spec.sink);
+            for name in std::iter::once(&spec.name).chain(spec.aliases) {
+                assert!(names.insert(*name), "{name} names two connectors");
+            }
+            let mut keys = BTreeSet::new();
+            for option in spec.options {
+                for key in std::iter::once(&option.name).chain(option.aliases) {
+                    assert!(keys.insert(*key), "{key} names two options of {}", spec.name);
+                }
+                assert!(option.help.ends_with('.'), "{}.{}: {}", spec.name, option.name, option.help);
+                assert!(!(option.required && option.default.is_some()), "{}", option.name);
+                let Some(default) = option.default else { continue };
+                match option.kind {
+                    OptionKind::OneOf(words) => assert!(words.contains(&default), "{}", option.name),
+                    OptionKind::Flag => assert!(["true", "false"].contains(&default)),
+                    OptionKind::Integer { min } => assert!(default.parse::<i64>().is_ok_and(|value| value >= min)),
+                    OptionKind::Number => assert!(default.parse::<f64>().is_ok()),
+                    OptionKind::Duration => assert!(tidemark_planner::duration::parse_us(default).is_ok()),
+                    OptionKind::Text => {}
+                }
+            }
+        }
+        assert!(names.is_superset(&["filesystem", "print", "console", "datagen", "nexmark", "blackhole", "stdin"].into()));
+    }
+
+    #[test]
+    fn every_connector_answers_for_its_side_only() {
+        let connectors = connectors();
+        let columns = schema(&[("n", DataType::Int64)]);
+        for spec in connectors.connectors() {
+            let source = connectors.source_facts(spec.name, &options(&[]), Some(&columns));
+            let sink = connectors.check_sink(spec.name, &options(&[]), &columns, ChangelogKind::AppendOnly);
+            if !spec.source {
+                assert_eq!(source.expect_err("no source"), format!("connector \"{}\" is no source", spec.name));
+                assert!(connectors.open_source(&source_plan(spec.name, &[], &columns, &[0])).is_err());
+            }
+            if !spec.sink {
+                assert_eq!(sink.expect_err("no sink"), format!("connector \"{}\" is no sink", spec.name));
+                assert!(connectors.open_sink(&sink_plan(spec.name, &[], &columns, ChangelogKind::AppendOnly), 0).is_err());
+            }
+        }
+        assert_eq!(
+            connectors.source_facts("kafka", &options(&[]), None).expect_err("unknown"),
+            "there is no connector \"kafka\"; known are file, stdin, datagen, nexmark, stdout, blackhole"
+        );
+    }
+
+    #[test]
+    fn stdin_is_read_by_one_source() {
+        let connectors = connectors();
+        let plan = source_plan("stdin", &[], &schema(&[("n", DataType::Int64)]), &[0]);
+        assert!(connectors.open_source(&plan).is_ok());
+        let error = connectors.open_source(&plan).err().expect("refused").to_string();
+        assert_eq!(error, "t: stdin can be read only once, and another source reads it");
+    }
+
+    #[test]
+    fn a_blackhole_counts_at_each_worker() {
+        let connectors = connectors();
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        let rows = RecordBatch::try_from_iter([("n", numbers)]).expect("a column");
+        let plan = sink_plan("blackhole", &[], &rows.schema(), ChangelogKind::Retract);
+        assert_eq!(connectors.placement(&plan), Placement::EachWorker);
+        let mut sink = connectors.open_sink(&plan, 1).expect("opened");
+        sink.write(&rows, None).expect("counted");
+        sink.write(&rows, Some(&[-1, 1, 4])).expect("counted");
+        sink.end_epoch(1).expect("counted");
+        assert_eq!(sink.finish().expect("counted").changes, 9);
+    }
+}

@@ -125,3 +125,90 @@ impl PartitionReader for StdinReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::mpsc::{Receiver, channel};
+
+    use arrow::array::cast::AsArray;
+    use arrow::array::types::Int64Type;
+    use arrow::datatypes::DataType;
+
+    use super::*;
+    use crate::testing::{options, read_on, schema, source_plan};
+
+    /// A pipe that gives what is sent, and ends when the sender is gone.
+    struct Pipe(Receiver<&'static str>);
+
+    impl Read for Pipe {
+        fn read(&mut self, space: &mut [u8]) -> std::io::Result<usize> {
+            let Ok(text) = self.0.recv() else { return Ok(0) };
+            space[..text.len()].copy_from_slice(text.as_bytes());
+            Ok(text.len())
+        }
+    }
+
+    #[test]
+    fn rows_come_as_the_pipe_gives_them() {
+        for (format, pieces) in [
+            ("ndjson", ["{\"n\":1}\n{\"n\"", ":2}\n", "{\"n\":3}"]),
+            ("csv", ["n\n1\n", "2\n", "3"]),
+            ("json", ["\n{\"n\":1}\n", "{\"n\":2}\n", "{\"n\":3}\n"]),
+        ] {
+            let declared = schema(&[("n", DataType::Int64)]);
+            let plan = source_plan("stdin", &[("format", format)], &declared, &[0]);
+            let (sender, pipe) = channel();
+            let source = open(&plan, Box::new(Pipe(pipe))).expect("opened");
+            assert_eq!(source.partitions().len(), 1);
+            let mut reader = source.open(0).expect("opened");
+            assert!(matches!(reader.next(), Ok(crate::source::Read::Pending)), "nothing was sent, and nobody waits");
+            for piece in pieces {
+                sender.send(piece).expect("the reader lives");
+            }
+            drop(sender);
+            let whole = read_on(source.as_ref(), reader.as_mut(), &declared, true).expect("read");
+            assert_eq!(whole.errors, [], "{format}");
+            assert_eq!(whole.rows.column(0).as_primitive::<Int64Type>().values().to_vec(), [1, 2, 3], "{format}");
+            assert!(source.open(0).is_err(), "a pipe cannot be read twice");
+        }
+    }
+
+    #[test]
+    fn a_pipeline_that_does_not_read_makes_the_writer_wait() {
+        struct Endless(Arc<AtomicU64>);
+        impl Read for Endless {
+            fn read(&mut self, space: &mut [u8]) -> std::io::Result<usize> {
+                let line = b"{\"n\":1}\n";
+                let lines = space.len() / line.len();
+                space.chunks_exact_mut(line.len()).for_each(|place| place.copy_from_slice(line));
+                self.0.fetch_add((lines * line.len()) as u64, Ordering::Relaxed);
+                Ok(lines * line.len())
+            }
+        }
+        let declared = schema(&[("n", DataType::Int64)]);
+        let plan = source_plan("stdin", &[], &declared, &[0]);
+        let given = Arc::new(AtomicU64::new(0));
+        let source = open(&plan, Box::new(Endless(given.clone()))).expect("opened");
+        let mut reader = source.open(0).expect("opened");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        // What waits in the channel, and what the thread holds.
+        let limit = ((CHUNKS_WAITING + 2) * CHUNK_BYTES) as u64;
+        assert!(given.load(Ordering::Relaxed) <= limit, "{} bytes were taken", given.load(Ordering::Relaxed));
+        let mut taken = 0;
+        while taken < 4 * limit {
+            if let crate::source::Read::Chunk(chunk) = reader.next().expect("read") {
+                taken += chunk.bytes;
+            }
+        }
+        assert!(given.load(Ordering::Relaxed) <= taken + limit);
+    }
+
+    #[test]
+    fn columns_must_be_declared() {
+        assert!(facts(&options(&[]), None).expect_err("refused").starts_with("the columns of stdin cannot be inferred"));
+        assert!(facts(&options(&[]), Some(&schema(&[("n", DataType::Int64)]))).expect("valid").bounded);
+    }
+}
