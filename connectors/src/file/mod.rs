@@ -18,7 +18,7 @@ use self::list::{Compression, list};
 pub(crate) use self::sink::{open as open_sink, open_ordered};
 use crate::format::csv::CsvOptions;
 use crate::format::ndjson::NdjsonOptions;
-use crate::options::{alias, both, default, required, sink as sink_option, source as source_option};
+use crate::options::{both, default, required, sink as sink_option, source as source_option};
 use crate::record::TextFormat;
 use crate::source::{ConnectorError, Source};
 
@@ -28,10 +28,7 @@ pub(crate) const TEXT_OPTIONS: &[&[OptionSpec]] = &[crate::format::COMMON_SPECS,
 const OWN_OPTIONS: &[OptionSpec] = &[
     required(both(source_option("path", OptionKind::Text, "The file; for sources also a glob such as data/*.csv, or a folder."))),
     both(source_option("format", FORMATS, "How rows are encoded; told by the path's ending if not given.")),
-    default(
-        alias(source_option("follow", OptionKind::Flag, "Keep reading as the files grow; the source never ends."), &["source.monitor"]),
-        "false",
-    ),
+    default(source_option("follow", OptionKind::Flag, "Keep reading as the files grow; the source never ends."), "false"),
     OP,
     default(
         sink_option(

@@ -16,6 +16,12 @@ use crate::source::ConnectorError;
 
 /// Fraction of persons and auctions that may be hot: one over this.
 const HOT_RATIO: u64 = 100;
+/// Of so many events in a row, the first are persons, the next auctions, the others bids. Constants, as in every published use of the
+/// benchmark: the numbers of the last person and auction are divisions by them, several for each event.
+const PERSONS: u64 = 1;
+const AUCTIONS: u64 = 3;
+const BIDS: u64 = 46;
+const TURN: u64 = PERSONS + AUCTIONS + BIDS;
 /// How many channels there are beside the hot ones.
 const CHANNELS: u32 = 10_000;
 
@@ -43,20 +49,19 @@ impl Generator {
         Self { config, rate, channels: (0..CHANNELS).map(channel_and_url).collect() }
     }
 
-    /// Events that make one turn of the proportions: 1 person, 3 auctions, 46 bids.
-    pub(super) fn turn(&self) -> u64 {
-        (self.config.person_proportion + self.config.auction_proportion + self.config.bid_proportion) as u64
+    /// How many events of a kind come before event `n`, when events are in order.
+    pub(super) fn before(kind: Kind, n: u64) -> u64 {
+        let (turns, rest) = (n / TURN, n % TURN);
+        match kind {
+            Kind::Person => turns * PERSONS + rest.min(PERSONS),
+            Kind::Auction => turns * AUCTIONS + rest.saturating_sub(PERSONS).min(AUCTIONS),
+            Kind::Bid => turns * BIDS + rest.saturating_sub(PERSONS + AUCTIONS),
+        }
     }
 
-    /// How many events of a kind come before event `n`, when events are in order.
-    pub(super) fn before(&self, kind: Kind, n: u64) -> u64 {
-        let (turns, rest) = (n / self.turn(), n % self.turn());
-        let (persons, auctions) = (self.config.person_proportion as u64, self.config.auction_proportion as u64);
-        match kind {
-            Kind::Person => turns * persons + rest.min(persons),
-            Kind::Auction => turns * auctions + rest.saturating_sub(persons).min(auctions),
-            Kind::Bid => turns * self.config.bid_proportion as u64 + rest.saturating_sub(persons + auctions),
-        }
+    /// At most so many events of a kind are among some events in a row.
+    pub(super) fn share(kind: Kind, events: u64) -> u64 {
+        Self::before(kind, events + TURN)
     }
 
     /// The event that stands at a place of the stream: itself, unless events are shuffled in groups.
@@ -66,12 +71,11 @@ impl Generator {
     }
 
     /// What kind an event is.
-    pub(super) fn kind(&self, n: u64) -> Kind {
-        let rest = n % self.turn();
-        let (persons, auctions) = (self.config.person_proportion as u64, self.config.auction_proportion as u64);
-        if rest < persons {
+    pub(super) fn kind(n: u64) -> Kind {
+        let rest = n % TURN;
+        if rest < PERSONS {
             Kind::Person
-        } else if rest < persons + auctions {
+        } else if rest < PERSONS + AUCTIONS {
             Kind::Auction
         } else {
             Kind::Bid
@@ -95,30 +99,28 @@ impl Generator {
         if group == 1 { 0 } else { (((group - 1) * 1000).div_ceil(self.rate) + 1) as i64 * 1000 }
     }
 
-    fn last_person(&self, n: u64) -> u64 {
-        let persons = self.config.person_proportion as u64;
-        n / self.turn() * persons + (n % self.turn()).min(persons - 1)
+    fn last_person(n: u64) -> u64 {
+        n / TURN * PERSONS + (n % TURN).min(PERSONS - 1)
     }
 
-    fn last_auction(&self, n: u64) -> u64 {
-        let (persons, auctions) = (self.config.person_proportion as u64, self.config.auction_proportion as u64);
-        let (turns, rest) = (n / self.turn(), n % self.turn());
-        if rest < persons {
+    fn last_auction(n: u64) -> u64 {
+        let (turns, rest) = (n / TURN, n % TURN);
+        if rest < PERSONS {
             // Asked of auctions and bids only.
-            (turns * auctions).saturating_sub(1)
+            (turns * AUCTIONS).saturating_sub(1)
         } else {
-            turns * auctions + (rest - persons).min(auctions - 1)
+            turns * AUCTIONS + (rest - PERSONS).min(AUCTIONS - 1)
         }
     }
 
     fn next_person(&self, n: u64, rng: &mut SmallRng) -> u64 {
-        let people = self.last_person(n) + 1;
+        let people = Self::last_person(n) + 1;
         let active = people.min(self.config.active_people as u64);
         people - active + range(rng, active + self.config.person_id_lead as u64)
     }
 
     fn next_auction(&self, n: u64, rng: &mut SmallRng) -> u64 {
-        let last = self.last_auction(n);
+        let last = Self::last_auction(n);
         let first = last.saturating_sub(self.config.in_flight_auctions as u64);
         first + range(rng, last - first + 1 + self.config.auction_id_lead as u64)
     }
@@ -286,7 +288,7 @@ impl Rows for Bids {
         }
         let rng = &mut SmallRng::seed_from_u64(n);
         let auction = if range(rng, config.hot_auction_ratio as u64) > 0 {
-            generator.last_auction(n) / HOT_RATIO * HOT_RATIO
+            Generator::last_auction(n) / HOT_RATIO * HOT_RATIO
         } else {
             generator.next_auction(n, rng)
         };
@@ -297,7 +299,7 @@ impl Rows for Bids {
             return;
         }
         let bidder = if range(rng, config.hot_bidder_ratio as u64) > 0 {
-            generator.last_person(n) / HOT_RATIO * HOT_RATIO + 1
+            Generator::last_person(n) / HOT_RATIO * HOT_RATIO + 1
         } else {
             generator.next_person(n, rng)
         };
@@ -387,7 +389,7 @@ impl Rows for Persons {
         let config = &generator.config;
         let rng = &mut SmallRng::seed_from_u64(n);
         if let Some(values) = &mut self.id {
-            values.push((generator.last_person(n) + config.first_person_id as u64) as i64);
+            values.push((Generator::last_person(n) + config.first_person_id as u64) as i64);
         }
         if let Some(values) = &mut self.time {
             values.push(generator.time_us(n));
@@ -485,17 +487,17 @@ impl Rows for Auctions {
         self.scratch.clear();
         let initial_bid = price(rng);
         let reserve = initial_bid + price(rng);
-        let future = n + (config.in_flight_auctions as u64 * generator.turn()) / config.auction_proportion as u64;
+        let future = n + (config.in_flight_auctions as u64 * TURN) / AUCTIONS;
         let horizon = generator.time_ms(future) - time_ms;
         let expires = time_ms + 1 + rng.gen_range(0..(horizon * 2).max(1));
         let seller = if range(rng, config.hot_seller_ratio as u64) > 0 {
-            generator.last_person(n) / HOT_RATIO * HOT_RATIO
+            Generator::last_person(n) / HOT_RATIO * HOT_RATIO
         } else {
             generator.next_person(n, rng)
         };
         let category = config.first_category_id as u64 + range(rng, config.num_categories as u64);
         for (column, value) in [
-            (&mut self.id, (generator.last_auction(n) + config.first_auction_id as u64) as i64),
+            (&mut self.id, (Generator::last_auction(n) + config.first_auction_id as u64) as i64),
             (&mut self.initial_bid, initial_bid),
             (&mut self.reserve, reserve),
             (&mut self.time, (time_ms * 1000) as i64),
@@ -571,7 +573,7 @@ mod tests {
     fn rows<R: Rows>(generator: &Generator, kind: Kind, columns: usize, first: u64, count: u64) -> Vec<ArrayRef> {
         let mut rows = R::new(&vec![true; columns], 16);
         for n in first..first + count {
-            if generator.kind(n) == kind {
+            if Generator::kind(n) == kind {
                 rows.push(generator, n);
             }
         }
@@ -634,7 +636,7 @@ mod tests {
         for mask in 0_u32..128 {
             let wanted: Vec<bool> = (0..7).map(|column| mask >> column & 1 == 1).collect();
             let mut bids = Bids::new(&wanted, 16);
-            (5_000..7_000).filter(|n| generator.kind(*n) == Kind::Bid).for_each(|n| bids.push(&generator, n));
+            (5_000..7_000).filter(|n| Generator::kind(*n) == Kind::Bid).for_each(|n| bids.push(&generator, n));
             let expected: Vec<ArrayRef> =
                 all.iter().zip(&wanted).filter(|(_, wanted)| **wanted).map(|(column, _)| column.clone()).collect();
             assert_eq!(bids.finish().expect("valid columns"), expected);
@@ -647,8 +649,8 @@ mod tests {
         for kind in [Kind::Person, Kind::Auction, Kind::Bid] {
             let mut count = 0;
             for n in 0..300 {
-                assert_eq!(generator.before(kind, n), count, "{kind:?} before {n}");
-                count += u64::from(generator.kind(n) == kind);
+                assert_eq!(Generator::before(kind, n), count, "{kind:?} before {n}");
+                count += u64::from(Generator::kind(n) == kind);
             }
         }
     }

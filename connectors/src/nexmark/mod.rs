@@ -257,9 +257,9 @@ impl Shared {
             Offsets::Dense { first: first_row } => {
                 let row = |n: u64| match self.settings.shape {
                     Shape::Combined => n,
-                    Shape::Person => self.generator.before(Kind::Person, n),
-                    Shape::Auction => self.generator.before(Kind::Auction, n),
-                    Shape::Bid => self.generator.before(Kind::Bid, n),
+                    Shape::Person => Generator::before(Kind::Person, n),
+                    Shape::Auction => Generator::before(Kind::Auction, n),
+                    Shape::Bid => Generator::before(Kind::Bid, n),
                 };
                 let (start, end) = (row(first), row(first + count));
                 (rows.slice((start - first_row) as usize, (end - start) as usize), Offsets::Dense { first: start })
@@ -273,23 +273,23 @@ impl Shared {
 
     fn one_kind<R: Rows>(&self, kind: Kind, first: u64, count: u64) -> Result<(Vec<ArrayRef>, usize, Offsets), ConnectorError> {
         let generator = &self.generator;
-        let share = generator.before(kind, count + generator.turn()) as usize;
+        let share = Generator::share(kind, count) as usize;
         let mut rows = R::new(&self.wanted, share);
         if self.settings.group == 1 {
             // In order, the rows of a kind can be counted: the offset is the row's number.
             let mut made = 0;
             for n in first..first + count {
-                if generator.kind(n) == kind {
+                if Generator::kind(n) == kind {
                     rows.push(generator, n);
                     made += 1;
                 }
             }
-            return Ok((rows.finish()?, made, Offsets::Dense { first: generator.before(kind, first) }));
+            return Ok((rows.finish()?, made, Offsets::Dense { first: Generator::before(kind, first) }));
         }
         let mut offsets = Vec::with_capacity(share);
         for place in first..first + count {
             let n = generator.event_at(place);
-            if generator.kind(n) == kind {
+            if Generator::kind(n) == kind {
                 rows.push(generator, n);
                 offsets.push(place);
             }
@@ -301,7 +301,7 @@ impl Shared {
         let generator = &self.generator;
         let rows = count as usize;
         let events = first..first + count;
-        let kinds: Vec<Kind> = events.clone().map(|place| generator.kind(generator.event_at(place))).collect();
+        let kinds: Vec<Kind> = events.clone().map(|place| Generator::kind(generator.event_at(place))).collect();
         let mut columns = Vec::new();
         if self.wanted[0] {
             columns.push(Arc::new(Int32Array::from_iter_values(kinds.iter().map(|kind| *kind as i32))) as ArrayRef);
