@@ -645,7 +645,6 @@ mod tests {
 
     #[test]
     fn counts_before_an_event_are_counts() {
-        let generator = Generator::new(0, RATE, 1);
         for kind in [Kind::Person, Kind::Auction, Kind::Bid] {
             let mut count = 0;
             for n in 0..300 {
