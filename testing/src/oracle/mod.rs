@@ -1,0 +1,18 @@
+//! # The oracle
+//!
+//! A batch database of loops over vectors, for a small model of queries that also prints itself as SQL. Written from the
+//! definitions in the book and sharing no code with the engine, so that a fault would have to be made twice to go unseen.
+
+mod aggregate;
+mod expr;
+mod generate;
+mod relation;
+mod sql;
+mod window;
+
+pub use aggregate::{Aggregate, Function};
+pub use expr::{Expr, Op, Type};
+pub use generate::{COLUMNS, Case, Generator, Partition, Source, Step, windowed};
+pub use relation::{GroupBy, Input, InputRow, Relation, evaluate};
+pub use sql::{Nesting, Statement, statement};
+pub use window::{Shape, Spelling, Window};
