@@ -277,10 +277,10 @@ impl Decoder for MemoryDecoder {
         // All declared columns are checked, also those the plan does not read, as a strict decoder would for the ones it reads.
         let mut bad: BTreeMap<usize, String> = BTreeMap::new();
         let mut columns = Vec::new();
-        for position in &self.plan.read {
+        for (position, read) in self.plan.read.iter().zip(self.plan.read_schema.fields()) {
             let field = self.plan.declared.field(*position);
             let text: StringArray = rows.iter().map(|row| row.get(*position).cloned().flatten()).collect();
-            let array = parse(&text, field.data_type())?;
+            let array = parse(&text, read.data_type())?;
             for (i, row) in rows.iter().enumerate() {
                 if array.is_null(i) && row.get(*position).is_some_and(Option::is_some) {
                     bad.entry(i).or_insert_with(|| format!("column \"{}\" is not a {}", field.name(), field.data_type()));

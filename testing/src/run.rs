@@ -1,0 +1,130 @@
+//! One run of a text over tables in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use tidemark_dataflow::control::{Control, RunError};
+use tidemark_dataflow::epoch::EpochClock;
+use tidemark_dataflow::report::RunReport;
+use tidemark_dataflow::run::RunConfig;
+use tidemark_planner::connector::{ConnectorCatalog, ConnectorSpec, OptionKind, OptionSpec, Options, Side, SourceFacts};
+use tidemark_planner::plan::ChangelogKind;
+use tidemark_planner::{PlanContext, PlanError, Program, plan_text};
+
+use crate::memory::{Change, Memory, START, TextPartition};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The statements; sources have `connector = 'test'`.
+    pub sql: String,
+    /// The rows of the sources.
+    pub tables: BTreeMap<String, Vec<TextPartition>>,
+    /// Worker threads.
+    pub workers: usize,
+    /// Where steps are cut into chunks; `None`: one chunk per step.
+    pub chunking: Option<u64>,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Mistakes in the statements, if they were found wrong.
+    pub plan_errors: Option<Vec<PlanError>>,
+    /// The changes of each sink, in the order they came.
+    pub written: BTreeMap<String, Vec<Change>>,
+    /// What the engine counted.
+    pub report: Result<RunReport, RunError>,
+    /// Promises to sinks that were broken.
+    pub faults: Vec<String>,
+    /// Dead letters.
+    pub letters: Vec<String>,
+}
+
+/// Plans statements over the connectors of tests.
+///
+/// # Errors
+/// The mistakes found in the text.
+pub fn plan(sql: &str) -> Result<Program, Vec<PlanError>> {
+    let variables = BTreeMap::new();
+    plan_text(sql, &PlanContext { connectors: &TestConnectors, variables: &variables, settings: &[], stdout_format: None })
+}
+
+/// Runs a job to its end.
+pub fn run(job: &Job) -> Outcome {
+    let mut outcome = Outcome {
+        plan_errors: None,
+        written: BTreeMap::new(),
+        report: Ok(RunReport::default()),
+        faults: Vec::new(),
+        letters: Vec::new(),
+    };
+    let plan = match plan(&job.sql) {
+        Ok(program) => program.plan,
+        Err(errors) => {
+            outcome.plan_errors = Some(errors);
+            return outcome;
+        }
+    };
+    let Some(plan) = plan else { return outcome };
+    let clock = Arc::new(EpochClock::manual(START));
+    let control = Control::new();
+    let memory = Memory::new(job.tables.clone(), job.chunking, Arc::clone(&clock), Arc::clone(&control));
+    let config = RunConfig { workers: job.workers, clock, ..RunConfig::default() };
+    outcome.report = tidemark_dataflow::run::run(plan, &memory, &config, &control);
+    outcome.faults = memory.faults();
+    outcome.letters = memory.letters();
+    for sink in memory.sinks() {
+        let changes = memory.written(&sink);
+        outcome.written.insert(sink, changes);
+    }
+    outcome
+}
+
+/// The connectors `test` (both ways), `stdout` and `blackhole`.
+struct TestConnectors;
+
+const BOUNDED: OptionSpec = OptionSpec {
+    name: "bounded",
+    aliases: &[],
+    kind: OptionKind::Flag,
+    side: Side::Source,
+    required: false,
+    default: Some("true"),
+    help: "The table ends by itself.",
+};
+
+const SPECS: [ConnectorSpec; 3] = [
+    ConnectorSpec { name: "test", aliases: &[], source: true, sink: true, options: &[BOUNDED] },
+    ConnectorSpec { name: "stdout", aliases: &["print"], source: false, sink: true, options: &[FORMAT] },
+    ConnectorSpec { name: "blackhole", aliases: &[], source: false, sink: true, options: &[] },
+];
+
+const FORMAT: OptionSpec = OptionSpec {
+    name: "format",
+    aliases: &[],
+    kind: OptionKind::Text,
+    side: Side::Sink,
+    required: false,
+    default: Some("changelog"),
+    help: "How rows are printed.",
+};
+
+impl ConnectorCatalog for TestConnectors {
+    fn connectors(&self) -> &[ConnectorSpec] {
+        &SPECS
+    }
+
+    fn source_facts(&self, _connector: &str, options: &Options, _declared: Option<&SchemaRef>) -> Result<SourceFacts, String> {
+        Ok(SourceFacts { schema: None, bounded: options.flag("bounded"), event_time: None })
+    }
+
+    fn path_options(&self, path: &str) -> Result<(&'static str, Options), String> {
+        Err(format!("tests have no file \"{path}\""))
+    }
+
+    fn check_sink(&self, _connector: &str, _options: &Options, _schema: &SchemaRef, _changelog: ChangelogKind) -> Result<(), String> {
+        Ok(())
+    }
+}
