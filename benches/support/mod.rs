@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 /// The value after `--name`, if it was given.
-pub fn argument(name: &str) -> Option<String> {
+pub(crate) fn argument(name: &str) -> Option<String> {
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         if let Some(value) = argument.strip_prefix(&format!("--{name}=")) {
@@ -16,17 +16,17 @@ pub fn argument(name: &str) -> Option<String> {
 }
 
 /// A number after `--name`.
-pub fn number(name: &str, default: u64) -> u64 {
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     argument(name).map_or(default, |text| text.replace('_', "").parse().unwrap_or_else(|_| panic!("--{name} {text} is not a number")))
 }
 
 /// A list after `--name`, separated by commas.
-pub fn list(name: &str, default: &str) -> Vec<String> {
+pub(crate) fn list(name: &str, default: &str) -> Vec<String> {
     argument(name).unwrap_or_else(|| default.to_owned()).split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 
 /// Most memory this process has held, in bytes.
-pub fn peak_memory() -> u64 {
+pub(crate) fn peak_memory() -> u64 {
     status("VmHWM:")
 }
 
@@ -37,7 +37,7 @@ fn status(key: &str) -> u64 {
 }
 
 /// Processor time of all threads of this process that are alive, in seconds.
-pub fn processor_time() -> f64 {
+pub(crate) fn processor_time() -> f64 {
     let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
     let nanos = threads.flatten().filter_map(|thread| {
         let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
@@ -47,7 +47,7 @@ pub fn processor_time() -> f64 {
 }
 
 /// Prints rows under a head, columns aligned.
-pub fn table(head: &[&str], rows: &[Vec<String>]) {
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).chain([head[column].len()]).max().unwrap_or(0);
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let line = |cells: Vec<&str>| {
@@ -62,6 +62,6 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) {
 }
 
 /// The value below which a share of sorted values lies.
-pub fn quantile(sorted: &[u64], share: f64) -> u64 {
+pub(crate) fn quantile(sorted: &[u64], share: f64) -> u64 {
     if sorted.is_empty() { 0 } else { sorted[((sorted.len() - 1) as f64 * share).round() as usize] }
 }
