@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimestampMicrosecondType};
-use tidemark_connectors::Connectors;
+use tidemark_connectors::{Connectors, StdoutStyle};
 use tidemark_connectors::io::{DeadLetters, Io};
 use tidemark_connectors::sink::{Placement, Sink, SinkReport};
 use tidemark_connectors::source::{ConnectorError, Source};
@@ -251,7 +251,7 @@ struct Measured {
 }
 
 fn execute(sql: &str, workers: usize) -> Measured {
-    let connectors = Connectors::new();
+    let connectors = Connectors::of_process(StdoutStyle::default());
     let variables = std::collections::BTreeMap::new();
     let program = plan_text(sql, &PlanContext { connectors: &connectors, variables: &variables, settings: &[], stdout_format: None })
         .unwrap_or_else(|errors| panic!("{errors:#?}\n{sql}"));

@@ -3,6 +3,7 @@
 //! A naive oracle, sources and sinks in memory whose epochs follow a script, and golden texts. For tests and benchmarks only.
 
 pub mod batches;
+pub mod capture;
 pub mod memory;
 pub mod oracle;
 pub mod property;

@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(over(Function::VarPop, &ints), Value::Float(2.0));
         assert_eq!(over(Function::Sum, &[Value::Null]), Value::Null);
         assert_eq!(over(Function::VarSamp, &[Value::Int(3)]), Value::Null);
-        assert_eq!(over(Function::Avg, &[Value::Decimal(1, 2), Value::Decimal(0, 2), Value::Decimal(0, 2)]), Value::Decimal(33, 6));
-        assert_eq!(over(Function::Avg, &[Value::Decimal(-2, 2), Value::Decimal(0, 2), Value::Decimal(0, 2)]), Value::Decimal(-67, 6));
+        assert_eq!(over(Function::Avg, &[Value::Decimal(1, 2), Value::Decimal(0, 2), Value::Decimal(0, 2)]), Value::Decimal(3_333, 6));
+        assert_eq!(over(Function::Avg, &[Value::Decimal(-2, 2), Value::Decimal(0, 2), Value::Decimal(0, 2)]), Value::Decimal(-6_667, 6));
     }
 }

@@ -296,6 +296,29 @@ impl Generator {
         Case { sources, relation, fin, nesting, chunking: self.random.bits() }
     }
 
+    /// A query over one source of many rows, all in one step.
+    pub fn large(&mut self, rows: usize, partitions: usize) -> Case {
+        let mut case = self.case();
+        while case.sources.len() > 1 {
+            case = self.case();
+        }
+        let partitions = (0..partitions)
+            .map(|_| {
+                let mut clock = 0;
+                let step = (0..rows / partitions)
+                    .map(|_| {
+                        clock += self.random.between(0, 200) * 1_000;
+                        let ts = clock - self.random.between(0, 4_000) * 1_000;
+                        self.row(ts)
+                    })
+                    .collect();
+                Partition { steps: vec![step] }
+            })
+            .collect();
+        case.sources = vec![Source { delay: 2 * SECOND, partitions }];
+        case
+    }
+
     fn source(&mut self, steps: usize) -> Source {
         let delay = *self.random.pick(&[0, 2 * SECOND, 5 * SECOND]);
         let partitions = (0..1 + self.random.below(3)).map(|_| self.partition(steps)).collect();
