@@ -102,7 +102,7 @@ fn run_text(sql: &str, io: &BatchIo, workers: usize) {
     let text = format!("CREATE SOURCE t (k BIGINT, sent BIGINT, ts TIMESTAMP(6), WATERMARK FOR ts AS ts) WITH (connector = 'test'); {sql};");
     let program = plan(&text).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let config = RunConfig { workers, ..RunConfig::default() };
-    run(program.plan.expect("there is a query"), io, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}"));
+    run(Arc::new(program.plan.expect("there is a query")), io, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// The share of a core that a query takes while its source has nothing.

@@ -24,7 +24,7 @@ use tidemark_connectors::source::{ConnectorError, Source};
 use tidemark_dataflow::control::Control;
 use tidemark_dataflow::run::{RunConfig, run};
 use tidemark_planner::plan::{SinkPlan, SourcePlan};
-use tidemark_planner::{PlanContext, plan_text};
+use tidemark_testing::run::plan_with;
 
 mod support;
 
@@ -252,10 +252,8 @@ struct Measured {
 
 fn execute(sql: &str, workers: usize) -> Measured {
     let connectors = Connectors::of_process(StdoutStyle::default());
-    let variables = std::collections::BTreeMap::new();
-    let program = plan_text(sql, &PlanContext { connectors: &connectors, variables: &variables, settings: &[], stdout_format: None })
-        .unwrap_or_else(|errors| panic!("{errors:#?}\n{sql}"));
-    let plan = program.plan.expect("there is a query");
+    let program = plan_with(sql, &connectors).unwrap_or_else(|errors| panic!("{errors:#?}\n{sql}"));
+    let plan = Arc::new(program.plan.expect("there is a query"));
     let io = Counting { inner: connectors, opened: Mutex::new(Instant::now()), rows: Arc::default(), sum: Arc::default() };
     let config = RunConfig { workers, ..RunConfig::default() };
     run(plan, &io, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}"));

@@ -53,7 +53,7 @@ fn main() {
             let program = plan(&text).unwrap_or_else(|errors| panic!("{errors:#?}"));
             let start = Instant::now();
             let config = RunConfig { workers, ..RunConfig::default() };
-            run(program.plan.expect("there is a query"), &io, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}"));
+            run(Arc::new(program.plan.expect("there is a query")), &io, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}"));
             let seconds = start.elapsed().as_secs_f64();
             if count_column > 0 {
                 let windows = if sql.contains("SLIDING") { 5 } else { 1 };

@@ -54,7 +54,7 @@ fn slow(sql: &str, workers: usize, pause: Duration) -> (i64, u64, i64) {
     let program = plan(sql).expect("the statement is right");
     // 100 chunks of 8 kB may be on their way.
     let config = RunConfig { workers, bytes_in_flight_max: 800_000, ..RunConfig::default() };
-    let report = run(program.plan.expect("there is a query"), &io, &config, &Control::new()).expect("the run succeeds");
+    let report = run(Arc::new(program.plan.expect("there is a query")), &io, &config, &Control::new()).expect("the run succeeds");
     assert_eq!(report.sources[0].rows, (ROWS * CHUNKS) as u64);
     (counted.load(SeqCst), sum.load(SeqCst), ROWS * CHUNKS)
 }

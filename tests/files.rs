@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use tidemark_dataflow::control::Control;
 use tidemark_dataflow::report::RunReport;
 use tidemark_dataflow::run::{RunConfig, run};
-use tidemark_planner::{PlanContext, plan_text};
 use tidemark_testing::capture::Capture;
 use tidemark_testing::oracle::{Case, Generator, Source, evaluate};
+use tidemark_testing::run::plan_with;
 use tidemark_testing::value::{Row, Value};
 
 const COLUMNS: &str = "id BIGINT, ts TIMESTAMP, k VARCHAR, g BIGINT, v BIGINT, d DECIMAL(12, 2), f DOUBLE, b BOOLEAN";
@@ -16,11 +17,9 @@ const NAMES: [&str; 8] = ["id", "ts", "k", "g", "v", "d", "f", "b"];
 
 fn execute(sql: &str, workers: usize) -> (Vec<(Row, i64)>, RunReport) {
     let capture = Capture::default();
-    let variables = std::collections::BTreeMap::new();
-    let context = PlanContext { connectors: &capture.connectors, variables: &variables, settings: &[], stdout_format: None };
-    let program = plan_text(sql, &context).unwrap_or_else(|errors| panic!("{errors:#?}\n{sql}"));
+    let program = plan_with(sql, &capture.connectors).unwrap_or_else(|errors| panic!("{errors:#?}\n{sql}"));
     let config = RunConfig { workers, ..RunConfig::default() };
-    let report = run(program.plan.expect("there is a query"), &capture, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    let report = run(Arc::new(program.plan.expect("there is a query")), &capture, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}\n{sql}"));
     (capture.rows(), report)
 }
 
@@ -87,11 +86,9 @@ fn write_parquet(source: &Source, folder: &Path) {
             from.display(),
             to.display()
         );
-        let variables = std::collections::BTreeMap::new();
-        let context = PlanContext { connectors: &capture.connectors, variables: &variables, settings: &[], stdout_format: None };
-        let program = plan_text(&sql, &context).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let program = plan_with(&sql, &capture.connectors).unwrap_or_else(|errors| panic!("{errors:#?}"));
         // One worker keeps the order of the file.
-        run(program.plan.expect("there is a query"), &capture.connectors, &RunConfig::default(), &Control::new()).expect("it runs");
+        run(Arc::new(program.plan.expect("there is a query")), &capture.connectors, &RunConfig::default(), &Control::new()).expect("it runs");
     }
 }
 

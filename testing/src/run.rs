@@ -10,6 +10,7 @@ use tidemark_dataflow::report::RunReport;
 use tidemark_dataflow::run::RunConfig;
 use tidemark_planner::connector::{ConnectorCatalog, ConnectorSpec, OptionKind, OptionSpec, Options, Side, SourceFacts};
 use tidemark_planner::plan::ChangelogKind;
+use tidemark_planner::settings::Settings;
 use tidemark_planner::{PlanContext, PlanError, Program, plan_text};
 
 use crate::memory::{Change, Memory, START, TextPartition};
@@ -47,8 +48,15 @@ pub struct Outcome {
 /// # Errors
 /// The mistakes found in the text.
 pub fn plan(sql: &str) -> Result<Program, Vec<PlanError>> {
-    let variables = BTreeMap::new();
-    plan_text(sql, &PlanContext { connectors: &TestConnectors, variables: &variables, settings: &[], stdout_format: None })
+    plan_with(sql, &TestConnectors)
+}
+
+/// Plans statements over some connectors, with no variables and default settings.
+///
+/// # Errors
+/// The mistakes found in the text.
+pub fn plan_with(sql: &str, connectors: &dyn ConnectorCatalog) -> Result<Program, Vec<PlanError>> {
+    plan_text(sql, &PlanContext { connectors, variables: &|_| None, settings: Settings::default(), stdout_format: None })
 }
 
 /// Runs a job to its end.
@@ -72,7 +80,7 @@ pub fn run(job: &Job) -> Outcome {
     let control = Control::new();
     let memory = Memory::new(job.tables.clone(), job.chunking, Arc::clone(&clock), Arc::clone(&control));
     let config = RunConfig { workers: job.workers, clock, ..RunConfig::default() };
-    outcome.report = tidemark_dataflow::run::run(plan, &memory, &config, &control);
+    outcome.report = tidemark_dataflow::run::run(Arc::new(plan), &memory, &config, &control);
     outcome.faults = memory.faults();
     outcome.letters = memory.letters();
     for sink in memory.sinks() {

@@ -176,7 +176,7 @@ fn clause_text(window: &Window) -> String {
     match window.shape {
         Shape::Tumble { size } => format!("TUMBLING({})", ms(size)),
         Shape::Hop { size, slide } => format!("SLIDING({}, {})", ms(size), ms(slide)),
-        Shape::Cumulate { size, step } => format!("CUMULATING({}, {})", ms(size), ms(step)),
+        Shape::Cumulate { size, step } => format!("CUMULATING({}, {})", ms(step), ms(size)),
     }
 }
 
