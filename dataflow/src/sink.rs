@@ -28,7 +28,7 @@ use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::scheduling::SyncActivator;
 
 use crate::batch::Batch;
-use crate::consolidate::{concat, consolidate};
+use crate::consolidate::consolidate;
 use crate::control::{Control, Metrics, lock};
 use crate::epoch::Epoch;
 use crate::exchange::to_worker;
@@ -226,9 +226,6 @@ impl Outbox {
         }
         if self.consolidated {
             return batches.into_iter().map(|batch| (batch.rows, batch.diffs.map(|diffs| diffs.to_vec()))).collect();
-        }
-        if batches.iter().all(|batch| batch.diffs.is_none()) {
-            return concat(&self.schema, &batches).map(|rows| (rows, None)).into_iter().collect();
         }
         consolidate(&self.schema, &batches).map(|(rows, diffs)| (rows, Some(diffs))).into_iter().collect()
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::memory::{Change, TextPartition};
-use crate::oracle::{COLUMNS, Case, Relation, Type, evaluate};
+use crate::oracle::{COLUMNS, Case, Nesting, Relation, Type, evaluate};
 use crate::run::{Job, Outcome, run};
 use crate::value::{Row, Value};
 
@@ -78,7 +78,8 @@ fn compare(case: &Case, outcome: &Outcome) -> Result<(), String> {
     let mut late = 0;
     let all = evaluate(&case.relation, &case.admitted(last), &mut late);
     let counted: u64 = report.operators.iter().map(|operator| operator.late).sum();
-    if counted != late {
+    // A filter above the windows may be asked before them, and what it drops is not late.
+    if counted > late || (counted < late && !filtered_above(&case.relation)) {
         return Err(format!("{counted} late rows were counted instead of {late}"));
     }
     if let Some(change) = changes.iter().find(|change| change.step > last) {
@@ -86,7 +87,7 @@ fn compare(case: &Case, outcome: &Outcome) -> Result<(), String> {
     }
     for step in 0..=last {
         let found = accumulate(&changes, step)?;
-        let expected = if case.fin {
+        let expected = if case.fin || waits(case) {
             // What the watermark has closed, of rows that no later row can change.
             let closed = case.watermark(step);
             all.iter().filter(|row| step == last || ended(&case.relation, row, closed)).cloned().collect()
@@ -96,6 +97,19 @@ fn compare(case: &Case, outcome: &Outcome) -> Result<(), String> {
         same(found, expected).map_err(|wrong| format!("after step {step} of {last}: {wrong}"))?;
     }
     Ok(())
+}
+
+/// A view with windows gives them when they are closed, however the query over it emits.
+fn waits(case: &Case) -> bool {
+    let Relation::Group(outer) = &case.relation else { return false };
+    case.nesting == Nesting::View && matches!(&outer.input, Relation::Group(inner) if inner.window.is_some())
+}
+
+fn filtered_above(relation: &Relation) -> bool {
+    match relation {
+        Relation::Scan(_) | Relation::Union(_) | Relation::Select { .. } => false,
+        Relation::Group(group) => group.having.is_some() || (group.filter.is_some() && group.window.is_none()) || filtered_above(&group.input),
+    }
 }
 
 /// Whether a row of an EMIT FINAL result is out: its window has closed.

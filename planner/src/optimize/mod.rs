@@ -9,15 +9,17 @@
 use std::sync::Arc;
 
 use datafusion_common::Result;
+use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion_optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion_optimizer::optimizer::ApplyOrder;
 use datafusion_optimizer::optimize_projections::OptimizeProjections;
 use datafusion_optimizer::optimize_unions::OptimizeUnions;
 use datafusion_optimizer::push_down_filter::PushDownFilter;
 use datafusion_optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion_optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use datafusion_optimizer::{Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
 
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(EliminateDuplicatedExpr::new()),
         // A predicate on the row alone commutes with projection, union, window assignment, and with grouping where it reads grouping
         // columns only: all rows of a group pass or none does. Watermarks are taken where rows are read, before any filter.
-        Arc::new(PushDownFilter::new()),
+        Arc::new(PushFilterDown(PushDownFilter::new())),
         // An expression used twice is computed once. Volatile ones are left alone.
         Arc::new(CommonSubexprEliminate::new()),
         // Columns that nothing reads are not read; projections on projections are one.
@@ -43,11 +45,54 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     ]
 }
 
+/// [`PushDownFilter`], but never below an aggregate without grouping columns: that makes its one row of nothing, too, so a predicate
+/// that reads no column (a HAVING that became `false`) would no longer drop it.
+#[derive(Debug)]
+struct PushFilterDown(PushDownFilter);
+
+impl OptimizerRule for PushFilterDown {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        let mut below = &plan;
+        while let LogicalPlan::Filter(filter) = below {
+            below = &filter.input;
+        }
+        match (&plan, below) {
+            (LogicalPlan::Filter(_), LogicalPlan::Aggregate(aggregate)) if aggregate.group_expr.is_empty() => Ok(Transformed::no(plan)),
+            _ => self.0.rewrite(plan, config),
+        }
+    }
+}
+
 /// Optimises a plan. Deterministic: same plan, same result.
 ///
 /// # Errors
 /// When a rule fails, such as on a constant expression that cannot be computed.
 pub(crate) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let context = OptimizerContext::new_with_config_options(Arc::new(crate::logical::config())).without_query_execution_start_time();
-    Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})
+    let context =
+        OptimizerContext::new_with_config_options(Arc::new(crate::logical::config())).without_query_execution_start_time();
+    let optimized = Optimizer::with_rules(rules()).optimize(plan.clone(), &context, |_, _| {})?;
+    if !reads_nothing(&optimized)? || reads_nothing(&plan)? {
+        return Ok(optimized);
+    }
+    // Of an aggregate without grouping columns, whose columns nothing reads, the pruning of columns leaves one row without a source. That
+    // row is right, but the source it came from would no longer be read, nor end.
+    let kept = rules().into_iter().filter(|rule| rule.name() != OptimizeProjections::new().name()).collect();
+    Optimizer::with_rules(kept).optimize(plan, &context, |_, _| {})
+}
+
+/// Some leaf of the plan is no source.
+fn reads_nothing(plan: &LogicalPlan) -> Result<bool> {
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_))))
 }

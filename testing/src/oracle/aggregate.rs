@@ -227,7 +227,7 @@ fn unscaled(value: &Value) -> i128 {
     }
 }
 
-/// The exact sum divided once. Decimals get four more digits and are rounded half away from zero.
+/// The exact sum divided once. Decimals get four more digits, and what is finer is cut off.
 fn avg(values: &[Value]) -> Value {
     let count = values.len() as i128;
     match sum(values) {
@@ -235,8 +235,7 @@ fn avg(values: &[Value]) -> Value {
         Value::Float(sum) => Value::Float(sum / count as f64),
         Value::Decimal(sum, scale) => {
             let scaled = sum * 10_000;
-            let away = if 2 * (scaled % count).abs() >= count { scaled.signum() } else { 0 };
-            Value::Decimal(scaled / count + away, scale + 4)
+            Value::Decimal(scaled / count, scale + 4)
         }
         other => panic!("avg over {other}"),
     }
@@ -274,6 +273,6 @@ mod tests {
         assert_eq!(over(Function::Sum, &[Value::Null]), Value::Null);
         assert_eq!(over(Function::VarSamp, &[Value::Int(3)]), Value::Null);
         assert_eq!(over(Function::Avg, &[Value::Decimal(1, 2), Value::Decimal(0, 2), Value::Decimal(0, 2)]), Value::Decimal(3_333, 6));
-        assert_eq!(over(Function::Avg, &[Value::Decimal(-2, 2), Value::Decimal(0, 2), Value::Decimal(0, 2)]), Value::Decimal(-6_667, 6));
+        assert_eq!(over(Function::Avg, &[Value::Decimal(-2, 2), Value::Decimal(0, 2), Value::Decimal(0, 2)]), Value::Decimal(-6_666, 6));
     }
 }
