@@ -40,6 +40,8 @@ pub(crate) struct AggregateContext<'a> {
     pub(crate) metrics: Arc<Metrics>,
     /// The worker's place in its process.
     pub(crate) local_worker: usize,
+    /// The first epoch of the run.
+    pub(crate) start: Epoch,
 }
 
 type Rows<'scope> = Stream<'scope, Epoch, Batch>;
@@ -172,8 +174,8 @@ where
         tracker: WatermarkTracker::new(plan, &context.partitions),
         watched: plan.is_some(),
         by_clock: plan.is_some_and(|plan| plan.domain == TimeDomain::ProcessingTime),
-        touched: BTreeSet::new(),
-        started: false,
+        // An aggregate over no rows has a result too: it belongs to the first epoch, on any number of workers.
+        touched: BTreeSet::from([context.start]),
     };
     let node = context.node.id.0;
     let metrics = Arc::clone(&context.metrics);
@@ -234,7 +236,6 @@ struct Closer {
     by_clock: bool,
     /// Open epochs in which something came.
     touched: BTreeSet<Epoch>,
-    started: bool,
 }
 
 impl Closer {
@@ -250,10 +251,8 @@ impl Closer {
             Some(_) => return,
             None => None,
         };
-        if let Some(last) = last
-            && (self.by_clock || !self.started)
-        {
-            // Processing time moves without rows; and an aggregate over no rows has a result too.
+        if let Some(last) = last.filter(|_| self.by_clock) {
+            // Processing time moves without rows.
             self.touched.insert(last);
         }
         while let Some(epoch) = self.touched.first().copied() {
@@ -261,7 +260,6 @@ impl Closer {
                 break;
             }
             self.touched.pop_first();
-            self.started = true;
             let watermark = self.tracker.close(epoch);
             let watermark = if self.watched || watermark == ENDED { watermark } else { NO_WATERMARK };
             loop {

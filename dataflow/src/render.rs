@@ -29,6 +29,8 @@ pub(crate) struct Process {
     pub(crate) sinks: OpenSinks,
     pub(crate) desk: Arc<ErrorDesk>,
     pub(crate) clock: Arc<EpochClock>,
+    /// The first epoch of the run.
+    pub(crate) start: Epoch,
     pub(crate) control: Arc<Control>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) workers: usize,
@@ -76,6 +78,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                     partitions: below.iter().map(|source| (*source, process.sources[*source as usize].partition_count())).collect(),
                     metrics: Arc::clone(&process.metrics),
                     local_worker: scope.index() % process.workers,
+                    start: process.start,
                 };
                 let told = scope.concatenate(below.iter().map(|source| watermarks[source].clone()).collect::<Vec<_>>());
                 let (rows, failed) = aggregate(relations[input].clone(), told, &context);

@@ -62,6 +62,7 @@ pub fn run(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &A
         plan,
         sources,
         clock: Arc::clone(&config.clock),
+        start: config.clock.current(),
         control: Arc::clone(control),
         metrics,
         workers,

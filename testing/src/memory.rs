@@ -28,6 +28,8 @@ pub type TextRow = Vec<Option<String>>;
 /// The rows of one partition, step by step.
 pub type TextPartition = Vec<Vec<TextRow>>;
 
+/// What a row counts for.
+const ROW_BYTES: u64 = 64;
 /// How far apart the epochs of two steps are, in microseconds.
 pub const TICK_US: u64 = 1_000_000;
 /// The epoch of the first step: 2020-01-01, so that processing time is a time.
@@ -132,7 +134,8 @@ impl Shared {
             }
         }
         let report = self.control.report();
-        let read: u64 = report.sources.iter().map(|source| source.rows + source.bad).sum();
+        // Bytes count all rows of a chunk as it enters the dataflow; bad rows are counted in more than one place.
+        let read: u64 = report.sources.iter().map(|source| source.bytes).sum::<u64>() / ROW_BYTES;
         let over: u64 = report.sources.iter().map(|source| source.ended).sum();
         if read < rows || over < ended {
             return false;
@@ -258,7 +261,7 @@ impl PartitionReader for MemoryReader {
         let offset = self.offset;
         self.row += count;
         self.offset += count as u64;
-        Ok(Read::Chunk(Chunk { offset, bytes: count as u64 * 64, body: ChunkBody::Task(Box::new(rows)) }))
+        Ok(Read::Chunk(Chunk { offset, bytes: count as u64 * ROW_BYTES, body: ChunkBody::Task(Box::new(rows)) }))
     }
 }
 

@@ -239,6 +239,10 @@ pub fn outcome_text(outcome: &Outcome) -> String {
         }
         return lines.join("\n");
     }
+    // How far a failing run came is not defined.
+    if let Err(error) = &outcome.report {
+        return format!("failed: {error}");
+    }
     let several = outcome.written.len() > 1;
     for (sink, changes) in &outcome.written {
         let mut changes = changes.clone();
@@ -249,8 +253,7 @@ pub fn outcome_text(outcome: &Outcome) -> String {
             lines.push(format!("{sink}{}  {:+}  {}", change.step.saturating_add(1), change.diff, row.join("  ")));
         }
     }
-    match &outcome.report {
-        Ok(report) => {
+    if let Ok(report) = &outcome.report {
             let late: u64 = report.operators.iter().map(|operator| operator.late).sum();
             let errors: u64 = report.operators.iter().map(|operator| operator.errors).sum();
             let bad: u64 = report.sources.iter().map(|source| source.bad).sum();
@@ -259,8 +262,6 @@ pub fn outcome_text(outcome: &Outcome) -> String {
                     lines.push(format!("{name} {count}"));
                 }
             }
-        }
-        Err(error) => lines.push(format!("failed: {error}")),
     }
     let mut letters = outcome.letters.clone();
     letters.sort();

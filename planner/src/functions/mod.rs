@@ -3,6 +3,7 @@
 //! Every function a statement may call: DataFusion's, and those with Flink's or DuckDB's names and meaning.
 
 mod aggregates;
+mod numbers;
 mod strings;
 mod times;
 
@@ -49,6 +50,7 @@ impl Functions {
             datafusion_functions::all_default_functions().into_iter().chain(datafusion_functions_nested::all_default_nested_functions());
         // Ours come last: they take a name that both have, such as `date_format`, which DataFusion reads with C's patterns.
         let mut ours: Vec<ScalarUDF> = vec![
+            ScalarUDF::new_from_impl(numbers::Modulo::new()),
             ScalarUDF::new_from_impl(strings::RegexpExtract::new()),
             ScalarUDF::new_from_impl(strings::SplitIndex::new()),
             ScalarUDF::new_from_impl(times::DateFormat::new()),
