@@ -42,7 +42,8 @@ impl PartitionReader for Paced {
         let k: ArrayRef = Arc::new(Int64Array::from_iter_values((first..due).map(|row| (row * 7_919 % 1_000) as i64)));
         let sent: ArrayRef = Arc::new(Int64Array::from_iter_values((0..count).map(|_| now)));
         let ts: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values((0..count).map(|_| now)));
-        let rows = RecordBatch::try_from_iter([("k", k), ("sent", sent), ("ts", ts)]).map_err(|error| ConnectorError::new("paced", error))?;
+        let rows =
+            RecordBatch::try_from_iter([("k", k), ("sent", sent), ("ts", ts)]).map_err(|error| ConnectorError::new("paced", error))?;
         Ok(Read::Chunk(Chunk { offset: first, bytes: count * 24, body: ChunkBody::Rows(rows) }))
     }
 }
@@ -99,7 +100,8 @@ fn main() {
 }
 
 fn run_text(sql: &str, io: &BatchIo, workers: usize) {
-    let text = format!("CREATE SOURCE t (k BIGINT, sent BIGINT, ts TIMESTAMP(6), WATERMARK FOR ts AS ts) WITH (connector = 'test'); {sql};");
+    let text =
+        format!("CREATE SOURCE t (k BIGINT, sent BIGINT, ts TIMESTAMP(6), WATERMARK FOR ts AS ts) WITH (connector = 'test'); {sql};");
     let program = plan(&text).unwrap_or_else(|errors| panic!("{errors:#?}"));
     let config = RunConfig { workers, ..RunConfig::default() };
     run(Arc::new(program.plan.expect("there is a query")), io, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}"));

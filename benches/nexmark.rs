@@ -17,10 +17,10 @@ use std::time::Instant;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimestampMicrosecondType};
-use tidemark_connectors::{Connectors, StdoutStyle};
 use tidemark_connectors::io::{DeadLetters, Io};
 use tidemark_connectors::sink::{Placement, Sink, SinkReport};
 use tidemark_connectors::source::{ConnectorError, Source};
+use tidemark_connectors::{Connectors, StdoutStyle};
 use tidemark_dataflow::control::Control;
 use tidemark_dataflow::run::{RunConfig, run};
 use tidemark_planner::plan::{SinkPlan, SourcePlan};
@@ -116,7 +116,8 @@ const RANKS: &str = "count(*) AS total_bids,
   count(DISTINCT auction) FILTER (WHERE price >= 10000 AND price < 1000000) AS rank2_auctions,
   count(DISTINCT auction) FILTER (WHERE price >= 1000000) AS rank3_auctions";
 
-const COLUMNS: &str = r#"auction BIGINT, bidder BIGINT, price BIGINT, channel VARCHAR, url VARCHAR, "dateTime" TIMESTAMP(6), extra VARCHAR"#;
+const COLUMNS: &str =
+    r#"auction BIGINT, bidder BIGINT, price BIGINT, channel VARCHAR, url VARCHAR, "dateTime" TIMESTAMP(6), extra VARCHAR"#;
 
 const DEFAULT_QUERIES: &str = "q0,q1,q2,q5,q7,q12,q14,q15,q16,q17,q21,q22";
 
@@ -208,7 +209,13 @@ fn write_file(format: &str, events: u64) {
     let part = path.with_extension(format!("part.{format}"));
     let source = source("memory", events).replace("preload = 'true'", "preload = 'false'");
     eprintln!("writing {}", path.display());
-    execute(&format!("{source} CREATE SINK written WITH (connector = 'file', path = '{}', format = '{format}') AS SELECT * FROM bid;", part.display()), 2);
+    execute(
+        &format!(
+            "{source} CREATE SINK written WITH (connector = 'file', path = '{}', format = '{format}') AS SELECT * FROM bid;",
+            part.display()
+        ),
+        2,
+    );
     std::fs::rename(&part, &path).expect("the file can be renamed");
 }
 

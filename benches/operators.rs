@@ -60,7 +60,13 @@ fn main() {
                 assert_eq!(counted.load(Relaxed), (rows * windows) as i64, "{name}: rows were lost");
             }
             let rate = rows as f64 / seconds / 1e6;
-            table.push(vec![name.to_owned(), keys.to_string(), workers.to_string(), format!("{rate:.2}"), format!("{:.2}", rate / workers as f64)]);
+            table.push(vec![
+                name.to_owned(),
+                keys.to_string(),
+                workers.to_string(),
+                format!("{rate:.2}"),
+                format!("{:.2}", rate / workers as f64),
+            ]);
         }
     }
     support::table(&["operator", "keys", "workers", "M rows/s", "per core"], &table);

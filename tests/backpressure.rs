@@ -62,7 +62,8 @@ fn slow(sql: &str, workers: usize, pause: Duration) -> (i64, u64, i64) {
 #[test]
 fn a_slow_sink_holds_the_source_and_loses_nothing() {
     for workers in [1, 2, 4] {
-        let (most, sum, rows) = slow("CREATE SOURCE t (v BIGINT) WITH (connector = 'test'); SELECT v FROM t;", workers, Duration::from_millis(2));
+        let (most, sum, rows) =
+            slow("CREATE SOURCE t (v BIGINT) WITH (connector = 'test'); SELECT v FROM t;", workers, Duration::from_millis(2));
         assert_eq!(sum, (0..rows as u64).sum::<u64>(), "{workers} workers");
         // The limit, and the chunks that workers hold when they meet it.
         let limit = 100_000 + ROWS * 8 * workers as i64;

@@ -19,7 +19,8 @@ fn execute(sql: &str, workers: usize) -> (Vec<(Row, i64)>, RunReport) {
     let capture = Capture::default();
     let program = plan_with(sql, &capture.connectors).unwrap_or_else(|errors| panic!("{errors:#?}\n{sql}"));
     let config = RunConfig { workers, ..RunConfig::default() };
-    let report = run(Arc::new(program.plan.expect("there is a query")), &capture, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    let report = run(Arc::new(program.plan.expect("there is a query")), &capture, &config, &Control::new())
+        .unwrap_or_else(|error| panic!("{error}\n{sql}"));
     (capture.rows(), report)
 }
 
@@ -88,7 +89,8 @@ fn write_parquet(source: &Source, folder: &Path) {
         );
         let program = plan_with(&sql, &capture.connectors).unwrap_or_else(|errors| panic!("{errors:#?}"));
         // One worker keeps the order of the file.
-        run(Arc::new(program.plan.expect("there is a query")), &capture.connectors, &RunConfig::default(), &Control::new()).expect("it runs");
+        run(Arc::new(program.plan.expect("there is a query")), &capture.connectors, &RunConfig::default(), &Control::new())
+            .expect("it runs");
     }
 }
 
@@ -128,8 +130,8 @@ fn files_of_every_format_give_the_batch_answer() {
                         (0..count).map(move |_| row.clone())
                     })
                     .collect();
-                let close = found.len() == expected.len()
-                    && found.iter().zip(&expected).all(|(a, b)| a.iter().zip(b).all(|(a, b)| a.close_to(b)));
+                let close =
+                    found.len() == expected.len() && found.iter().zip(&expected).all(|(a, b)| a.iter().zip(b).all(|(a, b)| a.close_to(b)));
                 assert!(
                     close,
                     "seed {seed}, {format}, {workers} workers: {} rows instead of {}\n{sql}\n{:?}\n{:?}",

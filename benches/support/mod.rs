@@ -22,7 +22,12 @@ pub(crate) fn number(name: &str, default: u64) -> u64 {
 
 /// A list after `--name`, separated by commas.
 pub(crate) fn list(name: &str, default: &str) -> Vec<String> {
-    argument(name).unwrap_or_else(|| default.to_owned()).split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
+    argument(name)
+        .unwrap_or_else(|| default.to_owned())
+        .split(',')
+        .map(|part| part.trim().to_owned())
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 /// Most memory this process has held, in bytes.
@@ -51,8 +56,11 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).chain([head[column].len()]).max().unwrap_or(0);
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let line = |cells: Vec<&str>| {
-        let cells: Vec<String> =
-            cells.iter().enumerate().map(|(i, cell)| if i < 2 { format!("{cell:<w$}", w = widths[i]) } else { format!("{cell:>w$}", w = widths[i]) }).collect();
+        let cells: Vec<String> = cells
+            .iter()
+            .enumerate()
+            .map(|(i, cell)| if i < 2 { format!("{cell:<w$}", w = widths[i]) } else { format!("{cell:>w$}", w = widths[i]) })
+            .collect();
         println!("{}", cells.join("  "));
     };
     line(head.to_vec());

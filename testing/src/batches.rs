@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use tidemark_connectors::io::{DeadLetters, Io};
 use tidemark_connectors::sink::{Placement, Sink, SinkReport};
-use tidemark_connectors::source::{Chunk, ChunkBody, ConnectorError, Decoded, Decoder, Offsets, PartitionInfo, PartitionReader, Read, Source};
+use tidemark_connectors::source::{
+    Chunk, ChunkBody, ConnectorError, Decoded, Decoder, Offsets, PartitionInfo, PartitionReader, Read, Source,
+};
 use tidemark_planner::plan::{SinkPlan, SourcePlan};
 
 /// What a sink does with changes.

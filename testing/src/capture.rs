@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
-use tidemark_connectors::{Connectors, StdoutStyle};
 use tidemark_connectors::io::{DeadLetters, Io};
 use tidemark_connectors::sink::{Placement, Sink, SinkReport};
 use tidemark_connectors::source::{ConnectorError, Source};
+use tidemark_connectors::{Connectors, StdoutStyle};
 use tidemark_planner::plan::{SinkPlan, SourcePlan};
 
 use crate::value::{Row, Value};

@@ -108,7 +108,9 @@ fn waits(case: &Case) -> bool {
 fn filtered_above(relation: &Relation) -> bool {
     match relation {
         Relation::Scan(_) | Relation::Union(_) | Relation::Select { .. } => false,
-        Relation::Group(group) => group.having.is_some() || (group.filter.is_some() && group.window.is_none()) || filtered_above(&group.input),
+        Relation::Group(group) => {
+            group.having.is_some() || (group.filter.is_some() && group.window.is_none()) || filtered_above(&group.input)
+        }
     }
 }
 

@@ -61,13 +61,8 @@ pub fn plan_with(sql: &str, connectors: &dyn ConnectorCatalog) -> Result<Program
 
 /// Runs a job to its end.
 pub fn run(job: &Job) -> Outcome {
-    let mut outcome = Outcome {
-        plan_errors: None,
-        written: BTreeMap::new(),
-        report: Ok(RunReport::default()),
-        faults: Vec::new(),
-        letters: Vec::new(),
-    };
+    let mut outcome =
+        Outcome { plan_errors: None, written: BTreeMap::new(), report: Ok(RunReport::default()), faults: Vec::new(), letters: Vec::new() };
     let plan = match plan(&job.sql) {
         Ok(program) => program.plan,
         Err(errors) => {

@@ -254,14 +254,14 @@ pub fn outcome_text(outcome: &Outcome) -> String {
         }
     }
     if let Ok(report) = &outcome.report {
-            let late: u64 = report.operators.iter().map(|operator| operator.late).sum();
-            let errors: u64 = report.operators.iter().map(|operator| operator.errors).sum();
-            let bad: u64 = report.sources.iter().map(|source| source.bad).sum();
-            for (name, count) in [("late", late), ("errors", errors), ("bad", bad)] {
-                if count > 0 {
-                    lines.push(format!("{name} {count}"));
-                }
+        let late: u64 = report.operators.iter().map(|operator| operator.late).sum();
+        let errors: u64 = report.operators.iter().map(|operator| operator.errors).sum();
+        let bad: u64 = report.sources.iter().map(|source| source.bad).sum();
+        for (name, count) in [("late", late), ("errors", errors), ("bad", bad)] {
+            if count > 0 {
+                lines.push(format!("{name} {count}"));
             }
+        }
     }
     let mut letters = outcome.letters.clone();
     letters.sort();
@@ -275,7 +275,9 @@ mod tests {
 
     #[test]
     fn scripts_read() {
-        let script = parse("# x\ninput t (a INT)\n  1 'x y' # one\n  --\n  null  'it''s'\n  partition\n  2  b\nquery q\n  SELECT 1\n----\n1  +1  2\n");
+        let script = parse(
+            "# x\ninput t (a INT)\n  1 'x y' # one\n  --\n  null  'it''s'\n  partition\n  2  b\nquery q\n  SELECT 1\n----\n1  +1  2\n",
+        );
         assert_eq!(script.inputs[0].2.len(), 2);
         assert_eq!(script.inputs[0].2[0][1][0], vec![None, Some("it's".into())]);
         assert_eq!(script.inputs[0].2[0][0][0], vec![Some("1".into()), Some("x y".into())]);

@@ -100,7 +100,9 @@ impl Value {
             DataType::LargeUtf8 => Self::text(array.as_string::<i64>().value(row)),
             DataType::Utf8View => Self::text(array.as_string_view().value(row)),
             DataType::Timestamp(TimeUnit::Second, _) => Self::Time(array.as_primitive::<TimestampSecondType>().value(row) * 1_000_000),
-            DataType::Timestamp(TimeUnit::Millisecond, _) => Self::Time(array.as_primitive::<TimestampMillisecondType>().value(row) * 1_000),
+            DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                Self::Time(array.as_primitive::<TimestampMillisecondType>().value(row) * 1_000)
+            }
             DataType::Timestamp(TimeUnit::Microsecond, _) => Self::Time(array.as_primitive::<TimestampMicrosecondType>().value(row)),
             DataType::Timestamp(TimeUnit::Nanosecond, _) => {
                 Self::Time(array.as_primitive::<TimestampNanosecondType>().value(row).div_euclid(1_000))
@@ -184,8 +186,7 @@ impl Value {
 pub fn format_time(us: i64) -> String {
     let day = us.div_euclid(86_400_000_000);
     let rest = us.rem_euclid(86_400_000_000);
-    let (hour, minute, second, micro) =
-        (rest / 3_600_000_000, rest / 60_000_000 % 60, rest / 1_000_000 % 60, rest % 1_000_000);
+    let (hour, minute, second, micro) = (rest / 3_600_000_000, rest / 60_000_000 % 60, rest / 1_000_000 % 60, rest % 1_000_000);
     let mut text = String::new();
     if day != 0 {
         let (y, m, d) = civil(day);
@@ -242,7 +243,11 @@ impl std::fmt::Display for Value {
             }
             Self::Text(text) => {
                 let plain = !text.is_empty() && text != "null" && !text.contains([' ', '\'', '\n', '\t']);
-                if plain { f.write_str(text) } else { write!(f, "'{}'", text.replace('\'', "''").replace('\n', "\\n").replace('\t', "\\t")) }
+                if plain {
+                    f.write_str(text)
+                } else {
+                    write!(f, "'{}'", text.replace('\'', "''").replace('\n', "\\n").replace('\t', "\\t"))
+                }
             }
             Self::Time(us) => f.write_str(&format_time(*us)),
             Self::List(items) => {

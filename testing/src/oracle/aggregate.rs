@@ -77,10 +77,9 @@ impl Aggregate {
             (Function::CountStar | Function::Count, _) => Type::Int,
             (Function::Sum, Some(Type::Decimal(precision, scale))) => Type::Decimal((precision + 10).min(38), scale),
             (Function::Avg, Some(Type::Decimal(precision, scale))) => Type::Decimal((precision + 4).min(38), scale + 4),
-            (
-                Function::Avg | Function::VarPop | Function::VarSamp | Function::StddevPop | Function::Stddev | Function::Median,
-                _,
-            ) => Type::Float,
+            (Function::Avg | Function::VarPop | Function::VarSamp | Function::StddevPop | Function::Stddev | Function::Median, _) => {
+                Type::Float
+            }
             (Function::ArrayAgg, _) => Type::List,
             (Function::StringAgg, _) => Type::Text,
             (_, Some(ty)) => ty,
@@ -260,7 +259,8 @@ mod tests {
 
     fn over(function: Function, values: &[Value]) -> Value {
         let rows: Vec<Row> = values.iter().map(|value| vec![value.clone()]).collect();
-        Aggregate { function, arg: Some(Expr::Column(0)), distinct: false, filter: None, order: None }.compute(&rows.iter().collect::<Vec<_>>())
+        Aggregate { function, arg: Some(Expr::Column(0)), distinct: false, filter: None, order: None }
+            .compute(&rows.iter().collect::<Vec<_>>())
     }
 
     #[test]

@@ -539,7 +539,9 @@ impl Generator {
         };
         // Floats that came out of an aggregate are no longer whole numbers of 2^-10.
         let plain = types.len() == COLUMNS.len() && types[ID] == Type::Int && types[TS] == Type::Time;
-        let exact = |ty: Type| plain || ty != Type::Float || !matches!(function, F::Sum | F::Avg | F::VarPop | F::VarSamp | F::StddevPop | F::Stddev);
+        let exact = |ty: Type| {
+            plain || ty != Type::Float || !matches!(function, F::Sum | F::Avg | F::VarPop | F::VarSamp | F::StddevPop | F::Stddev)
+        };
         let column = if function == F::CountStar { None } else { self.columns_of(types, |ty| wanted(ty) && exact(ty)) };
         let Some(column) = column else {
             return Aggregate { function: F::CountStar, arg: None, distinct: false, filter, order: None };
