@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryBuilder, UInt64Array};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, LargeBinaryBuilder, UInt64Array};
 use arrow::datatypes::DataType;
 
 use super::bits_of::{AsBits, with_bits_type};
@@ -250,11 +250,11 @@ impl Accumulator for ApproxDistinct {
     }
 
     fn partial_types(&self) -> Vec<DataType> {
-        vec![DataType::Binary]
+        vec![DataType::LargeBinary]
     }
 
     fn partials(&self, groups: &[u32]) -> Vec<ArrayRef> {
-        let mut builder = BinaryBuilder::new();
+        let mut builder = LargeBinaryBuilder::new();
         let mut bytes = Vec::new();
         for &group in groups {
             bytes.clear();
@@ -265,7 +265,7 @@ impl Accumulator for ApproxDistinct {
     }
 
     fn merge(&mut self, groups: &[u32], partials: &[ArrayRef]) {
-        let partial = partials[0].as_binary::<i32>();
+        let partial = partials[0].as_binary::<i64>();
         for (row, &group) in groups.iter().enumerate() {
             for register in partial.value(row).chunks_exact(3) {
                 let index = usize::from(u16::from_le_bytes([register[0], register[1]]));

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use super::finish;
 use super::float_sum::Float;
 use super::lists::{Lists, list_type, lists};
-use super::multiset::Multiset;
+use super::multiset::{Multiset, Value};
 use super::order::Ordered;
 use super::rows::Rows;
 use crate::state::accumulator::{Accumulator, AggregateInput};
@@ -46,7 +46,7 @@ fn middle(bucket: i32) -> f64 {
 
 /// Histograms of values of type `T`.
 pub(super) struct ApproxPercentile<T> {
-    buckets: Vec<Multiset<i32>>,
+    buckets: Vec<Multiset<i32, ()>>,
     heap: usize,
     fraction: f64,
     output: DataType,
@@ -66,8 +66,8 @@ impl<T: Float> ApproxPercentile<T> {
         let counts = Lists::new(groups, &partials[1]);
         let keys = buckets.values.as_primitive::<Int32Type>().values();
         let counts = counts.values.as_primitive::<Int64Type>().values();
-        for ((&group, key), &count) in buckets.groups.iter().zip(keys).zip(counts) {
-            self.buckets[group as usize].add(key, sign * count, |&key| key, &mut self.heap);
+        for ((&group, &key), &count) in buckets.groups.iter().zip(keys).zip(counts) {
+            self.buckets[group as usize].add(&Value(key), sign * count, &mut self.heap);
         }
     }
 }
@@ -83,7 +83,7 @@ impl<T: Float> Accumulator for ApproxPercentile<T> {
         let values = input.args[0].as_primitive::<T>().values();
         let Self { buckets, heap, .. } = self;
         Rows::new(groups, diffs, input.filter, &input.args[..1])
-            .for_each(|row, group, diff| buckets[group].add(&bucket(T::wide(values[row])), diff, |&key| key, heap));
+            .for_each(|row, group, diff| buckets[group].add(&Value(bucket(T::wide(values[row]))), diff, heap));
     }
 
     fn partial_types(&self) -> Vec<DataType> {
@@ -95,7 +95,7 @@ impl<T: Float> Accumulator for ApproxPercentile<T> {
         let mut lengths = Vec::with_capacity(groups.len());
         for &group in groups {
             let before = counts.len();
-            for &(bucket, count) in self.buckets[group as usize].iter() {
+            for (bucket, (), count) in self.buckets[group as usize].iter() {
                 buckets.append_value(bucket);
                 counts.append_value(count);
             }
@@ -122,7 +122,7 @@ impl<T: Float> Accumulator for ApproxPercentile<T> {
             let last = buckets.present() - 1;
             // The last rank that is not beyond the fraction.
             let rank = (self.fraction * last.max(0) as f64).floor() as i64;
-            buckets.nth(rank).map(|&bucket| middle(bucket))
+            buckets.nth(rank).map(|(bucket, ())| middle(bucket))
         });
         finish(Arc::new(results.collect::<Float64Array>()), &self.output)
     }
@@ -139,7 +139,7 @@ impl<T: Float> Accumulator for ApproxPercentile<T> {
     }
 
     fn bytes(&self) -> usize {
-        self.buckets.capacity() * size_of::<Multiset<i32>>() + self.heap
+        self.buckets.capacity() * size_of::<Multiset<i32, ()>>() + self.heap
     }
 }
 

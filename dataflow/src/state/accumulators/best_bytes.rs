@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, LargeBinaryBuilder};
 use arrow::datatypes::DataType;
 
 use super::codec::{Bytes, Codec, with_bytes};
@@ -90,11 +90,11 @@ impl Accumulator for BestBytes {
     }
 
     fn partial_types(&self) -> Vec<DataType> {
-        vec![DataType::Binary]
+        vec![DataType::LargeBinary]
     }
 
     fn partials(&self, groups: &[u32]) -> Vec<ArrayRef> {
-        let mut builder = BinaryBuilder::new();
+        let mut builder = LargeBinaryBuilder::new();
         for &group in groups {
             builder.append_option(self.get(group));
         }
@@ -102,7 +102,7 @@ impl Accumulator for BestBytes {
     }
 
     fn merge(&mut self, groups: &[u32], partials: &[ArrayRef]) {
-        let partial = partials[0].as_binary::<i32>();
+        let partial = partials[0].as_binary::<i64>();
         let rows = Rows::of_partials(groups, partial.nulls());
         let Self { best, heap, greatest, .. } = self;
         if *greatest { take::<true>(best, heap, &rows, partial) } else { take::<false>(best, heap, &rows, partial) }

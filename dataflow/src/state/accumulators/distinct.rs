@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayBuilder, ArrayRef, ArrowPrimitiveType, AsArray, BinaryBuilder, Int64Array, Int64Builder, PrimitiveBuilder, UInt32Array,
+    Array, ArrayBuilder, ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, Int64Builder, LargeBinaryBuilder, PrimitiveBuilder, UInt32Array,
 };
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Int64Type};
@@ -45,7 +45,11 @@ pub(super) fn distinct(
     } else {
         Codec::rows(&types.iter().map(|data_type| (data_type.clone(), Default::default())).collect::<Vec<_>>())?
     };
-    Ok(Box::new(DistinctRows { sets: Vec::new(), heap: 0, codec, below }))
+    if retractable {
+        Ok(Box::new(DistinctRows::<true> { sets: Vec::new(), heap: 0, codec, below }))
+    } else {
+        Ok(Box::new(DistinctRows::<false> { sets: Vec::new(), heap: 0, codec, below }))
+    }
 }
 
 /// The aggregate over distinct values, and rows on their way to it.
@@ -238,34 +242,41 @@ where
 }
 
 /// Distinct rows of any columns.
-struct DistinctRows {
-    sets: Vec<RowSet>,
+struct DistinctRows<const COUNTED: bool> {
+    sets: Vec<RowSet<COUNTED>>,
     heap: usize,
     codec: Codec,
     below: Below,
 }
 
-fn take_bytes(sets: &mut [RowSet], heap: &mut usize, below: &mut Below, rows: &Rows<'_>, source: &impl Bytes, sign: i64) {
+fn take_bytes<const COUNTED: bool>(
+    sets: &mut [RowSet<COUNTED>],
+    heap: &mut usize,
+    below: &mut Below,
+    rows: &Rows<'_>,
+    source: &impl Bytes,
+    sign: i64,
+) {
     rows.for_each(|row, group, diff| {
         let change = sets[group].add(source.bytes(row), sign * diff, heap);
         below.note(row, group, change);
     });
 }
 
-impl DistinctRows {
+impl<const COUNTED: bool> DistinctRows<COUNTED> {
     fn add(&mut self, groups: &[u32], partials: &[ArrayRef], sign: i64) {
         let rows = Lists::new(groups, &partials[0]);
-        let counts = Lists::new(groups, &partials[1]);
-        let diffs = counts.values.as_primitive::<Int64Type>();
-        let selected = Rows::masked(&rows.groups, Some(diffs.values()), None);
-        let source = rows.values.as_binary::<i32>();
+        let counts = COUNTED.then(|| Lists::new(groups, &partials[1]));
+        let diffs = counts.as_ref().map(|counts| &counts.values.as_primitive::<Int64Type>().values()[..]);
+        let selected = Rows::masked(&rows.groups, diffs, None);
+        let source = rows.values.as_binary::<i64>();
         let Self { sets, heap, codec, below } = self;
         take_bytes(sets, heap, below, &selected, source, sign);
         below.hand_on(|rows| codec.decode_columns(rows.iter().map(|&row| source.value(row as usize))));
     }
 }
 
-impl Accumulator for DistinctRows {
+impl<const COUNTED: bool> Accumulator for DistinctRows<COUNTED> {
     fn resize(&mut self, groups: usize) {
         if groups > self.sets.len() {
             self.sets.resize_with(groups, RowSet::default);
@@ -285,22 +296,32 @@ impl Accumulator for DistinctRows {
     }
 
     fn partial_types(&self) -> Vec<DataType> {
-        vec![list_type(&DataType::Binary), list_type(&DataType::Int64)]
+        let mut types = vec![list_type(&DataType::LargeBinary)];
+        if COUNTED {
+            types.push(list_type(&DataType::Int64));
+        }
+        types
     }
 
     fn partials(&self, groups: &[u32]) -> Vec<ArrayRef> {
-        let mut rows = BinaryBuilder::new();
+        let mut rows = LargeBinaryBuilder::new();
         let mut counts = Int64Builder::new();
         let mut lengths = Vec::with_capacity(groups.len());
         for &group in groups {
-            let before = counts.len();
+            let before = rows.len();
             self.sets[group as usize].for_each(|row, count| {
                 rows.append_value(row);
-                counts.append_value(count);
+                if COUNTED {
+                    counts.append_value(count);
+                }
             });
-            lengths.push(counts.len() - before);
+            lengths.push(rows.len() - before);
         }
-        vec![lists(&lengths, Arc::new(rows.finish())), lists(&lengths, Arc::new(counts.finish()))]
+        let mut partials = vec![lists(&lengths, Arc::new(rows.finish()))];
+        if COUNTED {
+            partials.push(lists(&lengths, Arc::new(counts.finish())));
+        }
+        partials
     }
 
     fn merge(&mut self, groups: &[u32], partials: &[ArrayRef]) {
@@ -308,11 +329,11 @@ impl Accumulator for DistinctRows {
     }
 
     fn invertible(&self) -> bool {
-        self.below.retractable
+        COUNTED
     }
 
     fn subtract(&mut self, groups: &[u32], partials: &[ArrayRef]) {
-        assert!(self.below.retractable, "append-only input takes nothing back");
+        assert!(COUNTED, "a set without counts takes nothing back");
         self.add(groups, partials, -1);
     }
 
@@ -339,6 +360,6 @@ impl Accumulator for DistinctRows {
     }
 
     fn bytes(&self) -> usize {
-        self.sets.capacity() * size_of::<RowSet>() + self.heap + self.below.bytes()
+        self.sets.capacity() * size_of::<RowSet<COUNTED>>() + self.heap + self.below.bytes()
     }
 }

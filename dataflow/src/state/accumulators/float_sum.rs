@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryBuilder, Decimal128Array, Float64Array, Int64Array};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, Float64Array, Int64Array, LargeBinaryBuilder};
 use arrow::datatypes::{DataType, Decimal128Type, Float16Type, Float32Type, Float64Type, Int64Type};
 
 use super::finish;
@@ -81,7 +81,7 @@ impl<T: Float> FloatSums<T> {
     fn add(&mut self, groups: &[u32], partials: &[ArrayRef], negative: bool) {
         let sums = partials[0].as_primitive::<Decimal128Type>().values();
         let counts = partials[1].as_primitive::<Int64Type>().values();
-        let rest = partials[2].as_binary::<i32>();
+        let rest = partials[2].as_binary::<i64>();
         for (row, &group) in groups.iter().enumerate() {
             let state = &mut self.states[group as usize];
             state.count += if negative { -counts[row] } else { counts[row] };
@@ -145,7 +145,7 @@ impl<T: Float> Accumulator for FloatSums<T> {
     }
 
     fn partial_types(&self) -> Vec<DataType> {
-        vec![DataType::Decimal128(38, 0), DataType::Int64, DataType::Binary]
+        vec![DataType::Decimal128(38, 0), DataType::Int64, DataType::LargeBinary]
     }
 
     fn partials(&self, groups: &[u32]) -> Vec<ArrayRef> {
@@ -153,7 +153,7 @@ impl<T: Float> Accumulator for FloatSums<T> {
         // All 128 bits travel, whatever the decimal's precision says.
         let sums = Decimal128Array::from_iter_values(states().map(State::sum)).with_data_type(DataType::Decimal128(38, 0));
         let counts: Int64Array = states().map(|state| state.count).collect();
-        let mut rest = BinaryBuilder::new();
+        let mut rest = LargeBinaryBuilder::new();
         let mut bytes = Vec::new();
         for &group in groups {
             match self.escalated.get(group as usize).and_then(Option::as_ref) {

@@ -22,6 +22,7 @@ mod best_bytes;
 mod bits;
 mod bits_of;
 mod bools;
+mod byte_key;
 mod codec;
 mod count;
 mod distinct;

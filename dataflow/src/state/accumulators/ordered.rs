@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayBuilder, ArrayRef, ArrowPrimitiveType, AsArray, I
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::lists::{Lists, list_type, lists};
-use super::multiset::{Heap, Multiset};
+use super::multiset::{Multiset, Value};
 use super::order::Ordered;
 use super::percentile::Interpolate;
 use super::rows::Rows;
@@ -29,7 +29,7 @@ pub(super) struct OrderedValues<T: ArrowPrimitiveType>
 where
     T::Native: Ordered,
 {
-    sets: Vec<Multiset<<T::Native as Ordered>::Key>>,
+    sets: Vec<Multiset<<T::Native as Ordered>::Key, ()>>,
     heap: usize,
     pick: Pick<T>,
     value_type: DataType,
@@ -39,7 +39,6 @@ where
 impl<T: ArrowPrimitiveType> OrderedValues<T>
 where
     T::Native: Ordered,
-    <T::Native as Ordered>::Key: Heap,
 {
     pub(super) fn new(pick: Pick<T>, value_type: DataType) -> Self {
         Self { sets: Vec::new(), heap: 0, pick, value_type, value: PhantomData }
@@ -48,7 +47,7 @@ where
     fn take(&mut self, rows: &Rows<'_>, values: &[T::Native], sign: i64) {
         let Self { sets, heap, .. } = self;
         let sets = sets.as_mut_slice();
-        rows.for_each(|row, group, diff| sets[group].add(&values[row].key(), sign * diff, |&key| key, heap));
+        rows.for_each(|row, group, diff| sets[group].add(&Value(values[row].key()), sign * diff, heap));
     }
 
     fn add(&mut self, groups: &[u32], partials: &[ArrayRef], sign: i64) {
@@ -63,7 +62,6 @@ where
 impl<T: ArrowPrimitiveType> Accumulator for OrderedValues<T>
 where
     T::Native: Ordered,
-    <T::Native as Ordered>::Key: Heap,
 {
     fn resize(&mut self, groups: usize) {
         if groups > self.sets.len() {
@@ -86,7 +84,7 @@ where
         let mut lengths = Vec::with_capacity(groups.len());
         for &group in groups {
             let before = counts.len();
-            for &(key, count) in self.sets[group as usize].iter() {
+            for (key, (), count) in self.sets[group as usize].iter() {
                 values.append_value(T::Native::value(key));
                 counts.append_value(count);
             }
@@ -112,10 +110,10 @@ where
         let results = groups.iter().map(|&group| {
             let set = &self.sets[group as usize];
             match &self.pick {
-                Pick::Least => set.first().map(|&key| T::Native::value(key)),
-                Pick::Greatest => set.last().map(|&key| T::Native::value(key)),
+                Pick::Least => set.first().map(|(key, ())| T::Native::value(key)),
+                Pick::Greatest => set.last().map(|(key, ())| T::Native::value(key)),
                 Pick::Fraction(fraction, interpolate) => {
-                    interpolate.at(*fraction, set.present() as usize, |rank| set.nth(rank as i64).map(|&key| T::Native::value(key)))
+                    interpolate.at(*fraction, set.present() as usize, |rank| set.nth(rank as i64).map(|(key, ())| T::Native::value(key)))
                 }
             }
         });
@@ -137,6 +135,6 @@ where
     }
 
     fn bytes(&self) -> usize {
-        self.sets.capacity() * size_of::<Multiset<<T::Native as Ordered>::Key>>() + self.heap
+        self.sets.capacity() * size_of::<Multiset<<T::Native as Ordered>::Key, ()>>() + self.heap
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayBuilder, ArrayRef, AsArray, BinaryBuilder, Int64Builder, LargeStringBuilder, ListArray, UInt32Array};
+use arrow::array::{Array, ArrayBuilder, ArrayRef, AsArray, Int64Builder, LargeBinaryBuilder, LargeStringBuilder, ListArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow_row::{RowConverter, SortField};
 use hashbrown::HashSet;
 
+use super::byte_key::{ByteQuery, ByteTail, append};
 use super::codec::{Bytes, with_bytes};
 use super::lists::{Lists, list_type, lists};
 use super::multiset::Multiset;
@@ -34,7 +35,7 @@ pub(super) enum PickRows {
 
 /// The rows of each group, counted.
 pub(super) struct OrderedBytes {
-    sets: Vec<Multiset<Box<[u8]>>>,
+    sets: Vec<Multiset<u128, ByteTail>>,
     heap: usize,
     input: RowInput,
     pick: PickRows,
@@ -53,30 +54,34 @@ impl OrderedBytes {
         let counts = Lists::new(groups, &partials[1]);
         let diffs = counts.values.as_primitive::<Int64Type>();
         let selected = Rows::masked(&rows.groups, Some(diffs.values()), None);
-        take_rows(&mut self.sets, &mut self.heap, &selected, rows.values.as_binary::<i32>(), sign);
+        take_rows(&mut self.sets, &mut self.heap, &selected, rows.values.as_binary::<i64>(), sign);
     }
 
     /// Values in order with repetitions, and where each group's end. Groups whose list would be too long get an error.
     fn expand(&self, groups: &[u32], errors: &mut Vec<(usize, String)>) -> (ArrayRef, Vec<usize>, Vec<bool>) {
-        let mut rows: Vec<&[u8]> = Vec::new();
+        let (mut bytes, mut ends) = (Vec::new(), vec![0]);
         let mut spans = Vec::with_capacity(groups.len());
         for &group in groups {
-            let start = rows.len();
-            rows.extend(self.sets[group as usize].iter().filter(|(_, count)| *count > 0).map(|(row, _)| &row[..]));
-            spans.push(start..rows.len());
+            let start = ends.len() - 1;
+            for (head, tail, _) in self.sets[group as usize].iter().filter(|(_, _, count)| *count > 0) {
+                append(head, tail, &mut bytes);
+                ends.push(bytes.len());
+            }
+            spans.push(start..ends.len() - 1);
         }
-        let values = self.input.codec.decode(rows.iter().map(|row| Some(*row)));
+        let rows = ends.len() - 1;
+        let values = self.input.codec.decode(ends.windows(2).map(|span| Some(&bytes[span[0]..span[1]])));
         let codes = self.distinct.then(|| {
             let converter = RowConverter::new(vec![SortField::new(values.data_type().clone())]).expect("values order, or planning failed");
             converter.convert_columns(&[super::codec::one_nan(&values)]).expect("values have the planned type")
         });
-        let mut positions: Vec<u32> = Vec::with_capacity(rows.len());
+        let mut positions: Vec<u32> = Vec::with_capacity(rows);
         let mut lengths = Vec::with_capacity(groups.len());
         let mut valid = Vec::with_capacity(groups.len());
         let mut seen: HashSet<&[u8]> = HashSet::new();
         for (at, span) in spans.into_iter().enumerate() {
             let start = positions.len();
-            let counts = || self.sets[groups[at] as usize].iter().map(|(_, count)| *count).filter(|count| *count > 0);
+            let counts = || self.sets[groups[at] as usize].iter().map(|(_, _, count)| count).filter(|count| *count > 0);
             if let Some(codes) = &codes {
                 seen.clear();
                 positions.extend(span.filter(|&row| seen.insert(codes.row(row).data())).map(|row| row as u32));
@@ -93,7 +98,7 @@ impl OrderedBytes {
             lengths.push(positions.len() - start);
             valid.push(positions.len() > start);
         }
-        let unchanged = positions.len() == rows.len() && positions.iter().enumerate().all(|(i, &at)| i == at as usize);
+        let unchanged = positions.len() == rows && positions.iter().enumerate().all(|(i, &at)| i == at as usize);
         let values = if unchanged { values } else { take(&values, &UInt32Array::from(positions), None).expect("positions are in range") };
         (values, lengths, valid)
     }
@@ -135,8 +140,8 @@ impl OrderedBytes {
     }
 }
 
-fn take_rows(sets: &mut [Multiset<Box<[u8]>>], heap: &mut usize, rows: &Rows<'_>, source: &impl Bytes, sign: i64) {
-    rows.for_each(|row, group, diff| sets[group].add(source.bytes(row), sign * diff, |bytes| Box::from(bytes), heap));
+fn take_rows(sets: &mut [Multiset<u128, ByteTail>], heap: &mut usize, rows: &Rows<'_>, source: &impl Bytes, sign: i64) {
+    rows.for_each(|row, group, diff| sets[group].add(&ByteQuery::new(source.bytes(row)), sign * diff, heap));
 }
 
 impl Accumulator for OrderedBytes {
@@ -154,18 +159,21 @@ impl Accumulator for OrderedBytes {
     }
 
     fn partial_types(&self) -> Vec<DataType> {
-        vec![list_type(&DataType::Binary), list_type(&DataType::Int64)]
+        vec![list_type(&DataType::LargeBinary), list_type(&DataType::Int64)]
     }
 
     fn partials(&self, groups: &[u32]) -> Vec<ArrayRef> {
-        let mut rows = BinaryBuilder::new();
+        let mut rows = LargeBinaryBuilder::new();
         let mut counts = Int64Builder::new();
         let mut lengths = Vec::with_capacity(groups.len());
+        let mut bytes = Vec::new();
         for &group in groups {
             let before = counts.len();
-            for (row, count) in self.sets[group as usize].iter() {
-                rows.append_value(row);
-                counts.append_value(*count);
+            for (head, tail, count) in self.sets[group as usize].iter() {
+                bytes.clear();
+                append(head, tail, &mut bytes);
+                rows.append_value(&bytes);
+                counts.append_value(count);
             }
             lengths.push(counts.len() - before);
         }
@@ -185,9 +193,19 @@ impl Accumulator for OrderedBytes {
     }
 
     fn evaluate(&self, groups: &[u32], errors: &mut Vec<(usize, String)>) -> ArrayRef {
-        let one = |pick: fn(&Multiset<Box<[u8]>>) -> Option<&Box<[u8]>>| {
-            let rows = groups.iter().map(|&group| pick(&self.sets[group as usize]).map(|row| &row[..]));
-            self.input.output(self.input.codec.decode(rows))
+        let one = |pick: fn(&Multiset<u128, ByteTail>) -> Option<(u128, &ByteTail)>| {
+            let mut bytes = Vec::new();
+            let spans: Vec<_> = groups
+                .iter()
+                .map(|&group| {
+                    pick(&self.sets[group as usize]).map(|(head, tail)| {
+                        let start = bytes.len();
+                        append(head, tail, &mut bytes);
+                        start..bytes.len()
+                    })
+                })
+                .collect();
+            self.input.output(self.input.codec.decode(spans.into_iter().map(|span| span.map(|span| &bytes[span]))))
         };
         match &self.pick {
             PickRows::First => one(Multiset::first),
@@ -209,6 +227,6 @@ impl Accumulator for OrderedBytes {
     }
 
     fn bytes(&self) -> usize {
-        self.sets.capacity() * size_of::<Multiset<Box<[u8]>>>() + self.heap
+        self.sets.capacity() * size_of::<Multiset<u128, ByteTail>>() + self.heap
     }
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, FixedSizeBinaryBuilder, Float64Array};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, Float64Array, LargeBinaryBuilder};
 use arrow::datatypes::DataType;
 
 use super::finish;
@@ -99,7 +99,7 @@ impl<T: Float> Variance<T> {
 
     fn add(&mut self, groups: &[u32], partials: &[ArrayRef], negative: bool) {
         let states = partials[0].as_fixed_size_binary();
-        let rest = partials[1].as_binary::<i32>();
+        let rest = partials[1].as_binary::<i64>();
         for (row, &group) in groups.iter().enumerate() {
             let bytes = states.value(row);
             let other = State {
@@ -175,12 +175,12 @@ impl<T: Float> Accumulator for Variance<T> {
     }
 
     fn partial_types(&self) -> Vec<DataType> {
-        vec![DataType::FixedSizeBinary(State::BYTES as i32), DataType::Binary]
+        vec![DataType::FixedSizeBinary(State::BYTES as i32), DataType::LargeBinary]
     }
 
     fn partials(&self, groups: &[u32]) -> Vec<ArrayRef> {
         let mut states = FixedSizeBinaryBuilder::with_capacity(groups.len(), State::BYTES as i32);
-        let mut rest = BinaryBuilder::new();
+        let mut rest = LargeBinaryBuilder::new();
         let mut bytes = Vec::with_capacity(State::BYTES);
         for &group in groups {
             let state = &self.states[group as usize];
