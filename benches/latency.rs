@@ -129,6 +129,5 @@ fn idle(duration: Duration, workers: usize) -> f64 {
     };
     run_text("SELECT window_end, k, count(*) FROM t WINDOW TUMBLING(1s) GROUP BY k", &io, workers);
     watcher.join().expect("the watcher ends");
-    let share = *used.lock().unwrap_or_else(PoisonError::into_inner);
-    share
+    *used.lock().unwrap_or_else(PoisonError::into_inner)
 }

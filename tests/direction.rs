@@ -74,8 +74,7 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
     for line in manifest.lines().map(str::trim) {
         if let Some(section) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             let section = section.trim();
-            let plain =
-                section.starts_with("target.").then(|| section.rsplit_once('.').map_or(section, |(_, last)| last)).unwrap_or(section);
+            let plain = if section.starts_with("target.") { section.rsplit_once('.').map_or(section, |(_, last)| last) } else { section };
             inside = plain == "dependencies" || plain == "build-dependencies";
             if let Some(name) = section.split_once("dependencies.").filter(|(before, _)| !before.ends_with("dev-")).map(|(_, name)| name) {
                 names.insert(name.to_owned());

@@ -27,7 +27,7 @@ pub(crate) struct Order {
 
 impl Order {
     /// The order in which changes come.
-    pub(crate) fn as_given(self) -> Self {
+    pub(crate) fn unsorted(self) -> Self {
         Self { as_given: true, ..self }
     }
 

@@ -1,7 +1,6 @@
 //! Golden plans: what a text is planned to (`plans/`), and what is refused with which words (`refused/`).
 //! `UPDATE_EXPECT=1 cargo test -p tidemark-planner --test plans` writes the expected texts; read the diff.
 
-#[allow(dead_code)]
 mod common;
 mod world;
 

@@ -1,7 +1,7 @@
 //! Text files, read in chunks that end where a record ends. Regular files are read directly: their bytes come from the page cache.
 
 use std::fs::File;
-use std::io::{Read as _, Seek, SeekFrom};
+use std::io::{Read as _, Seek};
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -188,7 +188,7 @@ impl PartitionReader for Follower {
                 return Ok(Read::Chunk(chunk));
             }
             if added == 0 {
-                if self.idle % READS_PER_CHECK == 0 {
+                if self.idle.is_multiple_of(READS_PER_CHECK) {
                     self.check()?;
                 }
                 self.idle = self.idle.wrapping_add(1);
@@ -202,7 +202,7 @@ impl Follower {
     /// Offsets name places in one file for good: a file that was cut or replaced would give other rows the same offsets.
     fn check(&mut self) -> Result<(), ConnectorError> {
         let failed = |error: std::io::Error| ConnectorError::io(&self.path, &error);
-        let position = self.input.seek(SeekFrom::Current(0)).map_err(failed)?;
+        let position = self.input.stream_position().map_err(failed)?;
         let length = self.input.metadata().map_err(failed)?.len();
         if length < position {
             let reason =

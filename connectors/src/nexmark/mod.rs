@@ -250,7 +250,7 @@ impl Shared {
     fn slice(&self, blocks: &[(RecordBatch, Offsets)], first: u64, count: u64) -> (RecordBatch, Offsets) {
         let block = self.settings.block();
         let (rows, offsets) = &blocks[(first / block) as usize];
-        if first % block == 0 && count == block {
+        if first.is_multiple_of(block) && count == block {
             return (rows.clone(), offsets.clone());
         }
         match offsets {

@@ -37,7 +37,7 @@ pub fn write_file(path: &Path, shape: Shape, events: u64, rate: u64) -> Result<u
         time_column: None,
         bounded: true,
     };
-    let mut sink = open_ordered(&plan, Order::of(&plan).as_given())?;
+    let mut sink = open_ordered(&plan, Order::of(&plan).unsorted())?;
     let (sender, batches) = sync_channel(BATCHES_WAITING);
     std::thread::scope(|scope| {
         let shared = source.shared.clone();

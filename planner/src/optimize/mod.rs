@@ -13,9 +13,9 @@ use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion_optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
-use datafusion_optimizer::optimizer::ApplyOrder;
 use datafusion_optimizer::optimize_projections::OptimizeProjections;
 use datafusion_optimizer::optimize_unions::OptimizeUnions;
+use datafusion_optimizer::optimizer::ApplyOrder;
 use datafusion_optimizer::push_down_filter::PushDownFilter;
 use datafusion_optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
@@ -80,8 +80,7 @@ impl OptimizerRule for PushFilterDown {
 /// # Errors
 /// When a rule fails, such as on a constant expression that cannot be computed.
 pub(crate) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let context =
-        OptimizerContext::new_with_config_options(Arc::new(crate::logical::config())).without_query_execution_start_time();
+    let context = OptimizerContext::new_with_config_options(Arc::new(crate::logical::config())).without_query_execution_start_time();
     let optimized = Optimizer::with_rules(rules()).optimize(plan.clone(), &context, |_, _| {})?;
     if !reads_nothing(&optimized)? || reads_nothing(&plan)? {
         return Ok(optimized);

@@ -106,7 +106,10 @@ fn take_nested(cursor: &mut Cursor<'_>, closers: &mut usize, depth: usize) -> Pa
     }
     let kind = take_kind(cursor, closers, depth)?;
     let mut name = TypeName { kind, span: cursor.since(start) };
-    while *closers == 0 {
+    loop {
+        if *closers > 0 {
+            break;
+        }
         if cursor.sees_mark(&Token::LBracket) && cursor.peek_at(1).is_some_and(|tok| tok.is_mark(&Token::RBracket)) {
             cursor.at += 2;
         } else if !cursor.take(&["ARRAY"]) {

@@ -131,12 +131,12 @@ impl Normaliser<'_> {
     fn table_factor(&mut self, factor: &mut TableFactor) -> Parsed<()> {
         let in_table = matches!(factor, TableFactor::TableFunction { .. });
         let (name, args, alias) = match &*factor {
-            TableFactor::Table { name, args: Some(args), alias, .. } => (&*name, args.args.as_slice(), &*alias),
+            TableFactor::Table { name, args: Some(args), alias, .. } => (name, args.args.as_slice(), alias),
             TableFactor::TableFunction { expr: Expr::Function(function), alias } => match plain_args(function) {
-                Some(args) => (&function.name, args, &*alias),
+                Some(args) => (&function.name, args, alias),
                 None => return Ok(()),
             },
-            TableFactor::Function { name, args, alias, .. } => (&*name, args.as_slice(), &*alias),
+            TableFactor::Function { name, args, alias, .. } => (name, args.as_slice(), alias),
             _ => return Ok(()),
         };
         let Some(ident) = plain_name(name) else { return Ok(()) };

@@ -72,7 +72,7 @@ const SPECS: &[ConnectorSpec] = &[
 ];
 
 /// The connectors of the tests.
-pub struct World;
+pub(crate) struct World;
 
 fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Millisecond, None)

@@ -78,7 +78,9 @@ where
             Mean::Float if !matches!(output, DataType::Float64 | DataType::Float32) => {
                 return Err(format!("a mean of {} cannot be {output}", T::DATA_TYPE));
             }
-            Mean::No | Mean::Integer { .. } => drop(IntegerOutput::new(&output)?),
+            Mean::No | Mean::Integer { .. } => {
+                IntegerOutput::new(&output)?;
+            }
             Mean::Float => {}
         }
         Ok(Self { states: Vec::new(), mean, output, value: PhantomData })

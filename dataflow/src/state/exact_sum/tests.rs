@@ -77,7 +77,7 @@ impl Naive {
 
 fn parts(x: f64) -> (u128, i32) {
     let bits = x.abs().to_bits();
-    if bits >> 52 == 0 { (bits.into(), -1074) } else { ((bits & (1 << 52) - 1 | 1 << 52).into(), (bits >> 52) as i32 - 1075) }
+    if bits >> 52 == 0 { (bits.into(), -1074) } else { (((bits & ((1 << 52) - 1)) | (1 << 52)).into(), (bits >> 52) as i32 - 1075) }
 }
 
 /// Compares `numerator / denominator` (the numerator in units of 2^`unit`) with `mantissa · 2^exponent`, or with its square: by cross
