@@ -154,7 +154,7 @@ pub(crate) struct OperatorMetrics {
 impl Metrics {
     pub(crate) fn new(plan: &PhysicalPlan, workers: usize) -> Self {
         let operators = plan.nodes().iter().filter_map(|node| match &node.op {
-            PhysicalOp::Aggregate { window, .. } => Some((node.id.0, if window.is_some() { "WindowAggregate" } else { "Aggregate" })),
+            PhysicalOp::Aggregate { .. } => Some((node.id.0, "Aggregate")),
             PhysicalOp::Source { .. } | PhysicalOp::Stateless { .. } | PhysicalOp::Union { .. } | PhysicalOp::Sink { .. } => None,
         });
         Self {
