@@ -276,7 +276,12 @@ fn name_columns(select: &mut Select) {
     for item in &mut select.projection {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
         let name = match &*expr {
-            Expr::Identifier(_) => continue,
+            // A column keeps its name, the first time.
+            Expr::Identifier(name) if !given.contains(&name.value) => {
+                given.push(name.value.clone());
+                continue;
+            }
+            Expr::Identifier(name) => name.value.clone(),
             Expr::CompoundIdentifier(parts) => match parts.last() {
                 Some(last) => last.value.clone(),
                 None => continue,

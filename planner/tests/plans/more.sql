@@ -49,3 +49,5 @@ SELECT 'x', 'x', count(*), count(*) FROM bid GROUP BY auction;
 ----
 CREATE VIEW v (a, w) AS SELECT auction, window_end FROM bid WINDOW TUMBLING(1m) GROUP BY auction EMIT CHANGES;
 SELECT w, count(*) AS n FROM v GROUP BY w;
+----
+SELECT auction, auction FROM bid;
