@@ -155,7 +155,15 @@ impl Metrics {
     pub(crate) fn new(plan: &PhysicalPlan, workers: usize) -> Self {
         let operators = plan.nodes().iter().filter_map(|node| match &node.op {
             PhysicalOp::Aggregate { .. } => Some((node.id.0, "Aggregate")),
-            PhysicalOp::Source { .. } | PhysicalOp::Stateless { .. } | PhysicalOp::Union { .. } | PhysicalOp::Sink { .. } => None,
+            PhysicalOp::Arrange(_) => Some((node.id.0, "Arrange")),
+            PhysicalOp::Join(_) => Some((node.id.0, "Join")),
+            PhysicalOp::AsOf(_) => Some((node.id.0, "AsOfJoin")),
+            PhysicalOp::SetOperation { .. } => Some((node.id.0, "SetOperation")),
+            PhysicalOp::Source { .. }
+            | PhysicalOp::Stateless { .. }
+            | PhysicalOp::Union { .. }
+            | PhysicalOp::Values { .. }
+            | PhysicalOp::Sink { .. } => None,
         });
         Self {
             start: Instant::now(),

@@ -85,6 +85,11 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 relations.insert(node.id, rows);
                 errors.push(failed);
             }
+            PhysicalOp::Arrange(_)
+            | PhysicalOp::Join(_)
+            | PhysicalOp::AsOf(_)
+            | PhysicalOp::SetOperation { .. }
+            | PhysicalOp::Values { .. } => unreachable!("the planner makes none of these yet"),
             PhysicalOp::Sink { input, sink: id } => {
                 let consolidated = matches!(process.plan.node(*input).op, PhysicalOp::Aggregate { .. });
                 let context = SinkContext {

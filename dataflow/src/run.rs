@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_connectors::io::Io;
-use tidemark_planner::plan::{PhysicalOp, PhysicalPlan, TimeDomain};
+use tidemark_planner::plan::{PhysicalPlan, TimeDomain};
 use timely::WorkerConfig;
 
 use crate::control::{Control, Metrics, RunError};
@@ -93,17 +93,10 @@ pub fn run(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &A
     }
 }
 
-/// Whether some window judges rows of a source by their own watermarks.
+/// Whether some operator judges rows of a source by their own watermarks.
 fn event_time_wanted(plan: &PhysicalPlan, source: u32) -> bool {
-    plan.nodes().iter().any(|node| match &node.op {
-        PhysicalOp::Aggregate { window: Some(window), .. } => {
-            window.watermark.as_ref().is_some_and(|watermark| watermark.domain == TimeDomain::EventTime)
-                && sources_below(plan, node.id).contains(&source)
-        }
-        PhysicalOp::Aggregate { window: None, .. }
-        | PhysicalOp::Source { .. }
-        | PhysicalOp::Stateless { .. }
-        | PhysicalOp::Union { .. }
-        | PhysicalOp::Sink { .. } => false,
+    plan.nodes().iter().any(|node| {
+        node.op.watermarks().iter().any(|watermark| watermark.domain == TimeDomain::EventTime)
+            && sources_below(plan, node.id).contains(&source)
     })
 }

@@ -96,6 +96,11 @@ fn check(plan: &PhysicalPlan) {
                     aggregate.filter.iter().for_each(|filter| typed(filter, below, &DataType::Boolean, &what));
                 }
             }
+            PhysicalOp::Arrange(_)
+            | PhysicalOp::Join(_)
+            | PhysicalOp::AsOf(_)
+            | PhysicalOp::SetOperation { .. }
+            | PhysicalOp::Values { .. } => {}
             PhysicalOp::Sink { input, sink } => {
                 assert_eq!(plan.sinks()[sink.index()].schema.fields(), plan.node(*input).props.schema.fields(), "{what}");
             }

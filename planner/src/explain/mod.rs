@@ -3,6 +3,8 @@
 //! A view of the physical plan, never a second description: one line for each node, or for each step of a fused chain. Every line
 //! answers what runs, when it emits, what changes can come out, and what bounds its state.
 
+mod join;
+
 use std::collections::BTreeMap;
 
 use arrow::datatypes::Schema;
@@ -116,6 +118,16 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             fields.push(changelog());
             fields.push(("state", node.props.state.to_string()));
             push(depth, if aggregates.is_empty() { "Distinct" } else { "Aggregate" }, fields);
+        }
+        op @ (PhysicalOp::Arrange(_)
+        | PhysicalOp::Join(_)
+        | PhysicalOp::AsOf(_)
+        | PhysicalOp::SetOperation { .. }
+        | PhysicalOp::Values { .. }) => {
+            let (name, mut fields) = join::fields(plan, op);
+            fields.push(changelog());
+            fields.push(("state", node.props.state.to_string()));
+            push(depth, name, fields);
         }
         PhysicalOp::Sink { sink, .. } => {
             let sink = &plan.sinks()[sink.index()];

@@ -12,8 +12,8 @@ use super::{Lowering, SourceUse, passes_columns};
 use crate::catalog::{ColumnValue, SourceTable};
 use crate::logical::ident_column;
 use crate::plan::{
-    AggregatePlan, EventTimePlan, KeyPlan, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, SourceId, SourcePlan, Step,
-    TimeDomain, WatermarkStrategy, WindowPlan,
+    AggregatePlan, AsOfMode, EventTimePlan, KeyPlan, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Retention,
+    SourceId, SourcePlan, Step, TimeDomain, WatermarkStrategy, WindowPlan,
 };
 
 /// Whether two operators do the same to the same input.
@@ -42,12 +42,73 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
         }
         // Two sinks are two, whatever they write.
         (PhysicalOp::Sink { .. }, _) => false,
-        (PhysicalOp::Source { .. } | PhysicalOp::Stateless { .. } | PhysicalOp::Union { .. } | PhysicalOp::Aggregate { .. }, _) => false,
+        (PhysicalOp::Arrange(a), PhysicalOp::Arrange(b)) => {
+            a.input == b.input && same_exprs(&a.keys, &b.keys) && same_retention(a.retention.as_ref(), b.retention.as_ref())
+        }
+        (PhysicalOp::Join(a), PhysicalOp::Join(b)) => {
+            (a.left, a.right, a.kind, a.null_equals_null, a.null_aware, &a.output, a.nulls_when_final)
+                == (b.left, b.right, b.kind, b.null_equals_null, b.null_aware, &b.output, b.nulls_when_final)
+                && same_option(a.residual.as_ref(), b.residual.as_ref())
+        }
+        (PhysicalOp::AsOf(a), PhysicalOp::AsOf(b)) => {
+            (a.left, a.right, a.outer, &a.output) == (b.left, b.right, b.outer, &b.output)
+                && same_exprs(&a.left_keys, &b.left_keys)
+                && same_exprs(&a.right_keys, &b.right_keys)
+                && same_option(a.residual.as_ref(), b.residual.as_ref())
+                && same_mode(&a.mode, &b.mode)
+        }
+        (PhysicalOp::SetOperation { left: a, right: b, kind: k }, PhysicalOp::SetOperation { left: c, right: d, kind: l }) => {
+            (a, b, k) == (c, d, l)
+        }
+        (PhysicalOp::Values { rows: a }, PhysicalOp::Values { rows: b }) => a == b,
+        (
+            PhysicalOp::Source { .. }
+            | PhysicalOp::Stateless { .. }
+            | PhysicalOp::Union { .. }
+            | PhysicalOp::Aggregate { .. }
+            | PhysicalOp::Arrange(_)
+            | PhysicalOp::Join(_)
+            | PhysicalOp::AsOf(_)
+            | PhysicalOp::SetOperation { .. }
+            | PhysicalOp::Values { .. },
+            _,
+        ) => false,
     }
 }
 
 fn same_expr(left: &Physical, right: &Physical) -> bool {
     left.as_ref() == right.as_ref()
+}
+
+fn same_exprs(left: &[Physical], right: &[Physical]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).all(|(a, b)| same_expr(a, b))
+}
+
+fn same_option(left: Option<&Physical>, right: Option<&Physical>) -> bool {
+    match (left, right) {
+        (Some(a), Some(b)) => same_expr(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn same_retention(left: Option<&Retention>, right: Option<&Retention>) -> bool {
+    match (left, right) {
+        (Some(a), Some(b)) => same_expr(&a.time, &b.time) && (a.slack_us, &a.watermark, &a.own) == (b.slack_us, &b.watermark, &b.own),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn same_mode(left: &AsOfMode, right: &AsOfMode) -> bool {
+    match (left, right) {
+        (
+            AsOfMode::Time { left_time: a, right_time: b, condition: c, watermarks: w },
+            AsOfMode::Time { left_time: d, right_time: e, condition: f, watermarks: v },
+        ) => same_expr(a, d) && same_expr(b, e) && c == f && w == v,
+        (AsOfMode::Processing, AsOfMode::Processing) => true,
+        (AsOfMode::Time { .. } | AsOfMode::Processing, _) => false,
+    }
 }
 
 fn same_named(left: &[NamedExpr], right: &[NamedExpr]) -> bool {
@@ -65,12 +126,7 @@ fn same_step(left: &Step, right: &Step) -> bool {
 }
 
 fn same_window(left: &WindowPlan, right: &WindowPlan) -> bool {
-    let same_start = match (&left.start, &right.start) {
-        (Some(a), Some(b)) => same_expr(a, b),
-        (None, None) => true,
-        _ => false,
-    };
-    same_start
+    same_option(left.start.as_ref(), right.start.as_ref())
         && same_expr(&left.time, &right.time)
         && (left.kind, left.offset_us, left.lateness_us, left.late, &left.watermark)
             == (right.kind, right.offset_us, right.lateness_us, right.late, &right.watermark)
@@ -85,18 +141,13 @@ fn same_key(left: &KeyPlan, right: &KeyPlan) -> bool {
 }
 
 fn same_aggregate(left: &AggregatePlan, right: &AggregatePlan) -> bool {
-    let same_filter = match (&left.filter, &right.filter) {
-        (Some(a), Some(b)) => same_expr(a, b),
-        (None, None) => true,
-        _ => false,
-    };
     let same_order = left.order_by.len() == right.order_by.len()
         && left
             .order_by
             .iter()
             .zip(&right.order_by)
             .all(|(a, b)| same_expr(&a.expr, &b.expr) && (a.descending, a.nulls_first) == (b.descending, b.nulls_first));
-    same_filter
+    same_option(left.filter.as_ref(), right.filter.as_ref())
         && same_order
         && left.function == right.function
         && left.args.len() == right.args.len()
@@ -124,13 +175,11 @@ pub(super) fn finish(lowering: Lowering<'_>) -> PhysicalPlan {
     PhysicalPlan::new(nodes, plans, sinks)
 }
 
-/// Sources whose event time some window waits for.
+/// Sources whose event time something waits for.
 fn watermarks_waited_for(nodes: &[Node]) -> BTreeSet<SourceId> {
     let mut found = BTreeSet::new();
-    for node in nodes {
-        if let PhysicalOp::Aggregate { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. } = &node.op
-            && watermark.domain == TimeDomain::EventTime
-        {
+    for watermark in nodes.iter().flat_map(|node| node.op.watermarks()) {
+        if watermark.domain == TimeDomain::EventTime {
             found.extend(watermark.sources.iter().copied());
         }
     }
@@ -215,7 +264,6 @@ fn renumber(nodes: Vec<Node>) -> Vec<Node> {
     for mut node in nodes {
         let place = |old: NodeId| moved[old.index()];
         match &mut node.op {
-            PhysicalOp::Source { .. } => {}
             PhysicalOp::Stateless { input, steps, schemas } => {
                 *input = place(*input);
                 let below = Arc::clone(&out[input.index()].props.schema);
@@ -239,8 +287,7 @@ fn renumber(nodes: Vec<Node>) -> Vec<Node> {
                     schemas.remove(0);
                 }
             }
-            PhysicalOp::Union { inputs } => inputs.iter_mut().for_each(|input| *input = place(*input)),
-            PhysicalOp::Aggregate { input, .. } | PhysicalOp::Sink { input, .. } => *input = place(*input),
+            op => op.inputs_mut().into_iter().for_each(|input| *input = place(*input)),
         }
         node.id = NodeId(u32::try_from(out.len()).unwrap_or(u32::MAX));
         moved.push(node.id);

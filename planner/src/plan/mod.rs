@@ -5,12 +5,14 @@
 //! EXPLAIN, logs, metrics and state.
 
 mod aggregate;
+mod join;
 mod props;
 mod sink;
 mod source;
 mod window;
 
 pub use aggregate::{AggregateClass, AggregateFunction, AggregatePlan, SortKey};
+pub use join::{ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPlan, Retention, SetOperation};
 pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan};
 pub use sink::SinkPlan;
 pub use source::{ErrorPolicy, EventTimePlan, MetadataColumn, SourcePlan, WatermarkStrategy};
@@ -127,6 +129,26 @@ pub enum PhysicalOp {
         /// When results come out.
         emit: Emit,
     },
+    /// Keep a relation in key order for the operators that read it by that key.
+    Arrange(ArrangePlan),
+    /// Join two arranged relations by equal keys.
+    Join(JoinPlan),
+    /// Join each row with the version valid at its time.
+    AsOf(AsOfPlan),
+    /// INTERSECT and EXCEPT over bags of rows; nulls are equal to nulls.
+    SetOperation {
+        /// The rows.
+        left: NodeId,
+        /// The rows they are compared with, of equal schema.
+        right: NodeId,
+        /// Which one.
+        kind: SetOperation,
+    },
+    /// Rows that are given in the statement: in the first epoch, once.
+    Values {
+        /// The rows.
+        rows: arrow::array::RecordBatch,
+    },
     /// Hand the changes to a sink.
     Sink {
         /// Where rows come from.
@@ -146,12 +168,48 @@ pub enum KeyPlan {
 }
 
 impl PhysicalOp {
-    /// The only function that knows which fields are inputs.
+    /// Which fields are inputs, to read.
     pub fn inputs(&self) -> Vec<NodeId> {
         match self {
-            Self::Source { .. } => vec![],
+            Self::Source { .. } | Self::Values { .. } => vec![],
             Self::Stateless { input, .. } | Self::Aggregate { input, .. } | Self::Sink { input, .. } => vec![*input],
             Self::Union { inputs } => inputs.clone(),
+            Self::Arrange(arrange) => vec![arrange.input],
+            Self::Join(join) => vec![join.left, join.right],
+            Self::AsOf(join) => vec![join.left, join.right],
+            Self::SetOperation { left, right, .. } => vec![*left, *right],
+        }
+    }
+
+    /// The watermarks the operator waits for.
+    pub fn watermarks(&self) -> Vec<&WatermarkPlan> {
+        match self {
+            Self::Aggregate { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. } => vec![watermark],
+            Self::Arrange(ArrangePlan { retention: Some(retention), .. }) => vec![&retention.watermark, &retention.own],
+            Self::AsOf(AsOfPlan { mode: AsOfMode::Time { watermarks: Some((left, right)), .. }, .. }) => vec![left, right],
+            Self::Source { .. }
+            | Self::Stateless { .. }
+            | Self::Union { .. }
+            | Self::Aggregate { .. }
+            | Self::Arrange(_)
+            | Self::Join(_)
+            | Self::AsOf(_)
+            | Self::SetOperation { .. }
+            | Self::Values { .. }
+            | Self::Sink { .. } => vec![],
+        }
+    }
+
+    /// Which fields are inputs, to change; in the order of [`Self::inputs`].
+    pub fn inputs_mut(&mut self) -> Vec<&mut NodeId> {
+        match self {
+            Self::Source { .. } | Self::Values { .. } => vec![],
+            Self::Stateless { input, .. } | Self::Aggregate { input, .. } | Self::Sink { input, .. } => vec![input],
+            Self::Union { inputs } => inputs.iter_mut().collect(),
+            Self::Arrange(arrange) => vec![&mut arrange.input],
+            Self::Join(join) => vec![&mut join.left, &mut join.right],
+            Self::AsOf(join) => vec![&mut join.left, &mut join.right],
+            Self::SetOperation { left, right, .. } => vec![left, right],
         }
     }
 }
@@ -173,6 +231,7 @@ pub struct Node {
 /// 1. `nodes[i].id.index() == i`.
 /// 2. Every input of a node comes before it.
 /// 3. Every source and sink id is in range.
+/// 4. A join reads arrangements.
 #[derive(Clone, Debug)]
 pub struct PhysicalPlan {
     nodes: Vec<Node>,
@@ -194,7 +253,12 @@ impl PhysicalPlan {
             match &node.op {
                 PhysicalOp::Source { source } => assert!(source.index() < sources.len(), "plan invariant 3: {}", node.id),
                 PhysicalOp::Sink { sink, .. } => assert!(sink.index() < sinks.len(), "plan invariant 3: {}", node.id),
-                PhysicalOp::Stateless { .. } | PhysicalOp::Union { .. } | PhysicalOp::Aggregate { .. } => {}
+                PhysicalOp::Join(join) => {
+                    for side in [join.left, join.right] {
+                        assert!(matches!(nodes[side.index()].op, PhysicalOp::Arrange(_)), "plan invariant 4: {} joins {side}", node.id);
+                    }
+                }
+                _ => {}
             }
         }
         Self { nodes, sources, sinks }

@@ -1,0 +1,1 @@
+//! Batch oracles for the streaming engine: DataFusion's own engine and SQLite answer the same query over the same tables.
