@@ -107,7 +107,8 @@ pub struct Decoded {
     pub columns: RecordBatch,
     /// Where each row stands in its partition.
     pub offsets: Offsets,
-    /// +1 or −1 for each row; `None` when all are +1.
+    /// How often each row is added, or taken back when negative; never 0. `None` when all are +1. Of a source whose changelog is
+    /// `Upsert`: positive for a row that replaces the one with its key, negative for a deletion, of which only the key is read.
     pub diffs: Option<Vec<i64>>,
     /// The bad rows.
     pub errors: Vec<RowError>,

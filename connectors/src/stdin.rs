@@ -38,7 +38,7 @@ pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<S
     let Some(declared) = declared else {
         return Err("the columns of stdin cannot be inferred, since it can be read only once; declare them with CREATE SOURCE".into());
     };
-    Ok(SourceFacts { schema: Some(declared.clone()), bounded: true, event_time: None })
+    Ok(SourceFacts::append_only(Some(declared.clone()), true))
 }
 
 /// Opens the source.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 
+use crate::plan::ChangelogKind;
+
 /// Validated options of a source or sink, under canonical names. Ordered, so that plans print and compare alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Options(pub BTreeMap<String, String>);
@@ -109,6 +111,15 @@ pub struct SourceFacts {
     pub bounded: bool,
     /// Event time column the connector vouches for, with its greatest disorder in microseconds.
     pub event_time: Option<(String, i64)>,
+    /// Which changes its rows make. `Upsert` needs a primary key, which the statement declares.
+    pub changelog: ChangelogKind,
+}
+
+impl SourceFacts {
+    /// Facts of a source whose rows are only ever added.
+    pub fn append_only(schema: Option<SchemaRef>, bounded: bool) -> Self {
+        Self { schema, bounded, event_time: None, changelog: ChangelogKind::AppendOnly }
+    }
 }
 
 /// The connectors at hand. Implemented beside the connectors; the planner asks, and touches no file itself.
@@ -132,11 +143,5 @@ pub trait ConnectorCatalog {
     ///
     /// # Errors
     /// One sentence that says what the sink cannot carry.
-    fn check_sink(
-        &self,
-        connector: &str,
-        options: &Options,
-        schema: &SchemaRef,
-        changelog: crate::plan::ChangelogKind,
-    ) -> Result<(), String>;
+    fn check_sink(&self, connector: &str, options: &Options, schema: &SchemaRef, changelog: ChangelogKind) -> Result<(), String>;
 }

@@ -292,6 +292,18 @@ impl Decoder for MemoryDecoder {
             columns.push(array);
         }
         let batch = batch(&self.plan.read_schema, columns, rows.len())?;
+        let mut diffs = Vec::new();
+        if self.plan.options.get("changelog") == Some("retract") {
+            let place = self.plan.declared.fields().len();
+            for (i, row) in rows.iter().enumerate() {
+                let diff = row.get(place).and_then(Option::as_deref).and_then(|cell| cell.parse().ok()).filter(|diff| *diff != 0);
+                if diff.is_none() {
+                    bad.insert(i, "the cell behind the columns is no diff such as +1 or -1".into());
+                }
+                diffs.push(diff.unwrap_or(1));
+            }
+        }
+        let has_diffs = !diffs.is_empty();
         let errors = bad
             .iter()
             .map(|(i, reason)| RowError {
@@ -301,12 +313,14 @@ impl Decoder for MemoryDecoder {
             })
             .collect();
         if bad.is_empty() {
-            return Ok(Decoded { columns: batch, offsets: Offsets::Dense { first: chunk.offset }, diffs: None, errors });
+            let diffs = has_diffs.then_some(diffs);
+            return Ok(Decoded { columns: batch, offsets: Offsets::Dense { first: chunk.offset }, diffs, errors });
         }
         let mask: arrow::array::BooleanArray = (0..rows.len()).map(|i| Some(!bad.contains_key(&i))).collect();
         let columns = filter_record_batch(&batch, &mask).map_err(|error| ConnectorError::new(&self.plan.name, error))?;
         let offsets = (0..rows.len()).filter(|i| !bad.contains_key(i)).map(|i| chunk.offset + i as u64).collect();
-        Ok(Decoded { columns, offsets: Offsets::Each(Arc::new(offsets)), diffs: None, errors })
+        let diffs = has_diffs.then(|| (0..rows.len()).filter(|i| !bad.contains_key(i)).map(|i| diffs[i]).collect());
+        Ok(Decoded { columns, offsets: Offsets::Each(Arc::new(offsets)), diffs, errors })
     }
 }
 

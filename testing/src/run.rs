@@ -98,8 +98,18 @@ const BOUNDED: OptionSpec = OptionSpec {
     help: "The table ends by itself.",
 };
 
+const CHANGELOG: OptionSpec = OptionSpec {
+    name: "changelog",
+    aliases: &[],
+    kind: OptionKind::OneOf(&["append", "retract"]),
+    side: Side::Source,
+    required: false,
+    default: Some("append"),
+    help: "Which changes the rows make. With 'retract' each row has one more cell behind its columns: its diff.",
+};
+
 const SPECS: [ConnectorSpec; 3] = [
-    ConnectorSpec { name: "test", aliases: &[], source: true, sink: true, options: &[BOUNDED] },
+    ConnectorSpec { name: "test", aliases: &[], source: true, sink: true, options: &[BOUNDED, CHANGELOG] },
     ConnectorSpec { name: "stdout", aliases: &["print"], source: false, sink: true, options: &[FORMAT] },
     ConnectorSpec { name: "blackhole", aliases: &[], source: false, sink: true, options: &[] },
 ];
@@ -120,7 +130,11 @@ impl ConnectorCatalog for TestConnectors {
     }
 
     fn source_facts(&self, _connector: &str, options: &Options, _declared: Option<&SchemaRef>) -> Result<SourceFacts, String> {
-        Ok(SourceFacts { schema: None, bounded: options.flag("bounded"), event_time: None })
+        let changelog = match options.get("changelog") {
+            Some("retract") => ChangelogKind::Retract,
+            _ => ChangelogKind::AppendOnly,
+        };
+        Ok(SourceFacts { changelog, ..SourceFacts::append_only(None, options.flag("bounded")) })
     }
 
     fn path_options(&self, path: &str) -> Result<(&'static str, Options), String> {

@@ -16,6 +16,7 @@
 //! 2  +1  AAA  40
 //! late 1
 //! ```
+//! `input NAME retract (…)` declares a changelog: each row then has its diff behind its columns.
 //! `--` ends a step: the rows between two of them enter in one epoch, in all inputs and partitions alike. `also` is another
 //! spelling that must give the same. A change is its step (from 1), its diff and its row. Times without a day are on 1970-01-01.
 
@@ -219,7 +220,11 @@ fn job(inputs: &[(String, String, Vec<TextPartition>)], setup: &str, query: &str
     let mut tables = BTreeMap::new();
     for (name, columns, partitions) in inputs {
         let (columns, rest) = columns.rsplit_once(')').unwrap_or((columns, ""));
-        sql.push_str(&format!("CREATE SOURCE {name} {columns}) WITH (connector = 'test'){rest};\n"));
+        let (columns, options) = match columns.strip_prefix("retract ") {
+            Some(columns) => (columns, "connector = 'test', changelog = 'retract'"),
+            None => (columns, "connector = 'test'"),
+        };
+        sql.push_str(&format!("CREATE SOURCE {name} {columns}) WITH ({options}){rest};\n"));
         tables.insert(name.clone(), partitions.clone());
     }
     sql.push_str(setup);

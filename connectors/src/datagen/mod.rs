@@ -101,7 +101,7 @@ pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<S
         return Err("datagen makes the columns that are declared; list them, for example (id BIGINT, price DOUBLE, ts TIMESTAMP)".into());
     };
     let settings = Settings::new(options, declared)?;
-    Ok(SourceFacts { schema: Some(declared.clone()), bounded: settings.rows.is_some(), event_time: settings.event_time })
+    Ok(SourceFacts { event_time: settings.event_time, ..SourceFacts::append_only(Some(declared.clone()), settings.rows.is_some()) })
 }
 
 /// Opens the source.

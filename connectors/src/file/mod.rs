@@ -192,7 +192,7 @@ pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<S
         Format::Parquet => Some(parquet::facts(&files, declared)?),
         Format::Ndjson | Format::Csv => text::facts(&text_format(format, options)?, &files, declared)?,
     };
-    Ok(SourceFacts { schema, bounded, event_time: None })
+    Ok(SourceFacts::append_only(schema, bounded))
 }
 
 /// Opens the source.

@@ -142,11 +142,8 @@ pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<S
             }
         }
     }
-    Ok(SourceFacts {
-        schema: Some(schema),
-        bounded: settings.events.is_some(),
-        event_time: Some(("dateTime".into(), settings.generator().disorder_us())),
-    })
+    let event_time = Some(("dateTime".into(), settings.generator().disorder_us()));
+    Ok(SourceFacts { event_time, ..SourceFacts::append_only(Some(schema), settings.events.is_some()) })
 }
 
 fn position(schema: &SchemaRef, name: &str) -> Result<usize, String> {

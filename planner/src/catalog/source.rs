@@ -11,7 +11,7 @@ use crate::connector::{Options, Side};
 use crate::error::nearest;
 use crate::logical::{self, ident_column};
 use crate::parse::arrow_type;
-use crate::plan::{ErrorPolicy, MetadataColumn};
+use crate::plan::{ChangelogKind, ErrorPolicy, MetadataColumn};
 use crate::statement::{ColumnKind, CreateSource, Name};
 use crate::{PlanError, Span};
 
@@ -29,6 +29,8 @@ pub(crate) struct SourceTable {
     pub(crate) event_time: Option<(usize, i64)>,
     pub(crate) on_error: ErrorPolicy,
     pub(crate) bounded: bool,
+    /// Which changes its rows make.
+    pub(crate) changelog: ChangelogKind,
 }
 
 /// A column and where its values come from.
@@ -50,9 +52,11 @@ pub(crate) enum ColumnValue {
 }
 
 impl SourceTable {
-    /// The metadata columns that are reachable by name: those no declared column hides.
+    /// The metadata columns that are reachable by name: those no declared column hides. Rows that are taken back have none: the row
+    /// that takes back stands elsewhere than the row it means.
     pub(crate) fn metadata(&self) -> impl Iterator<Item = MetadataColumn> {
-        MetadataColumn::ALL.into_iter().filter(|it| !self.columns.iter().any(|column| column.field.name() == it.name()))
+        let shown = if self.changelog == ChangelogKind::Retract { &[][..] } else { &MetadataColumn::ALL[..] };
+        shown.iter().copied().filter(|it| !self.columns.iter().any(|column| column.field.name() == it.name()))
     }
 
     /// All columns: those `*` shows, then the metadata columns.
@@ -123,13 +127,21 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
     if inferred {
         out.extend(declared.fields().iter().enumerate().map(|(place, field)| declared_column(place, field)));
     }
-    let base = SourceTable::base_schema(&declared);
+    let retracts = facts.changelog == ChangelogKind::Retract;
+    let base = if retracts { declared.as_ref().clone() } else { SourceTable::base_schema(&declared) };
     for column in columns {
         match &column.kind {
             ColumnKind::Physical { .. } => {
                 if let Ok(place) = declared.index_of(&column.name.value) {
                     out.push(declared_column(place, &declared.fields()[place]));
                 }
+            }
+            ColumnKind::Metadata { .. } if retracts => {
+                let message = format!("\"{}\" says where a row was read, and rows of \"{name}\" are taken back", column.name.value);
+                let error = PlanError::new("plan::changelog_metadata", message, column.name.span)
+                    .label("the row that takes back stands elsewhere")
+                    .help("Leave the column out.");
+                errors.push(error);
             }
             ColumnKind::Metadata { data_type, not_null, key, .. } => {
                 let (key, span) = key.as_ref().map_or((&column.name.value, column.name.span), |(key, span)| (key, *span));
@@ -148,6 +160,13 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
                 }
             }
             ColumnKind::Computed { expr, .. } => match computed(catalog, expr, &base, &out) {
+                Ok((expr, _, _)) if retracts && expr.is_volatile() => {
+                    let message = format!("\"{}\" differs from row to row, and rows of \"{name}\" are taken back", column.name.value);
+                    let error = PlanError::new("plan::volatile", message, column.name.span)
+                        .label("the row taken back would not be the one given")
+                        .help("Compute it of the row's own columns.");
+                    errors.push(error);
+                }
                 Ok((expr, data_type, nullable)) => {
                     // A computed time is kept in microseconds like any other.
                     let field = Arc::new(Field::new(&column.name.value, data_type.clone(), nullable));
@@ -196,6 +215,7 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
         event_time,
         on_error: create.on_error.as_ref().map_or(ErrorPolicy::Fail, |(policy, _)| policy.clone()),
         bounded: facts.bounded,
+        changelog: facts.changelog,
     }))
 }
 
@@ -282,5 +302,6 @@ pub(super) fn from_path(catalog: &Catalog<'_>, path: &str, span: Option<Span>) -
         event_time,
         on_error: ErrorPolicy::Fail,
         bounded: facts.bounded,
+        changelog: facts.changelog,
     })
 }

@@ -243,6 +243,7 @@ impl<'a> Lowering<'a> {
         let schema = Arc::new(Schema::new(columns.iter().map(|column| Arc::clone(&column.field)).collect::<Vec<_>>()));
         let place_of = |it: MetadataColumn| columns.iter().position(|column| column.field.name() == it.name());
         let mut props = plain_props(schema, table.bounded);
+        props.changelog = table.changelog;
         let watermark = |domain| WatermarkPlan { domain, sources: vec![id], delay_us: 0 };
         if let Some((place, _)) = table.event_time {
             props.watermarks.push((place, watermark(TimeDomain::EventTime)));

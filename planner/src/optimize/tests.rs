@@ -19,7 +19,7 @@ impl ConnectorCatalog for Streams {
     }
 
     fn source_facts(&self, _: &str, _: &Options, _: Option<&SchemaRef>) -> std::result::Result<SourceFacts, String> {
-        Ok(SourceFacts { schema: None, bounded: false, event_time: None })
+        Ok(SourceFacts::append_only(None, false))
     }
 
     fn path_options(&self, path: &str) -> std::result::Result<(&'static str, Options), String> {

@@ -84,7 +84,7 @@ impl ConnectorCatalog for World {
     }
 
     fn source_facts(&self, connector: &str, options: &Options, declared: Option<&SchemaRef>) -> Result<SourceFacts, String> {
-        let facts = |schema: Option<SchemaRef>, bounded: bool| SourceFacts { schema, bounded, event_time: None };
+        let facts = SourceFacts::append_only;
         match connector {
             "file" => {
                 let path = options.get("path").unwrap_or_default();
@@ -109,7 +109,7 @@ impl ConnectorCatalog for World {
                     Field::new("extra", DataType::Utf8, false),
                 ]);
                 let bounded = options.get("events").is_some();
-                Ok(SourceFacts { schema: Some(Arc::new(bid)), bounded, event_time: Some(("dateTime".into(), 0)) })
+                Ok(SourceFacts { event_time: Some(("dateTime".into(), 0)), ..facts(Some(Arc::new(bid)), bounded) })
             }
             "datagen" => Ok(facts(None, options.get("rows").is_some())),
             _ => Ok(facts(None, false)),
