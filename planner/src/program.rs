@@ -188,6 +188,7 @@ impl<'a> Planner<'a> {
             allow_unbounded_state: query.allow_unbounded_state || self.settings.allow_unbounded_state(),
             span: query.span,
             calls: logical::calls(self.lines, &query.body),
+            joins: logical::joins(self.lines, &query.body),
         }
     }
 

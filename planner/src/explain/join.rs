@@ -1,9 +1,15 @@
 //! What EXPLAIN says of arrangements, joins and set operations.
 
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, Schema};
+
 use super::{list, text_in, watermark_text};
 use crate::duration::format_us;
 use crate::lower::expr::Physical;
-use crate::plan::{ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPlan, NodeId, PhysicalOp, PhysicalPlan, SetOperation};
+use crate::plan::{
+    ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPlan, Node, NodeId, PhysicalOp, PhysicalPlan, SetOperation,
+};
 
 /// An operator's name and what is said about it.
 pub(super) fn fields(plan: &PhysicalPlan, op: &PhysicalOp) -> (&'static str, Vec<(&'static str, String)>) {
@@ -27,6 +33,17 @@ pub(super) fn fields(plan: &PhysicalPlan, op: &PhysicalOp) -> (&'static str, Vec
         | PhysicalOp::Aggregate { .. }
         | PhysicalOp::Sink { .. } => unreachable!("told where nodes are told"),
     }
+}
+
+/// Who reads an arrangement that several read.
+pub(super) fn sharers(plan: &PhysicalPlan, node: &Node) -> Option<(&'static str, String)> {
+    if !matches!(node.op, PhysicalOp::Arrange(_)) {
+        return None;
+    }
+    let reads = |reader: &Node| reader.op.inputs().iter().filter(|it| **it == node.id).count();
+    let uses: usize = plan.nodes().iter().map(reads).sum();
+    let readers: Vec<String> = plan.nodes().iter().filter(|it| reads(it) > 0).map(|it| it.id.to_string()).collect();
+    (uses > 1).then(|| ("shared", format!("by {}", readers.join(", "))))
 }
 
 fn key_texts(plan: &PhysicalPlan, keys: &[Physical], of: NodeId) -> String {
@@ -64,15 +81,25 @@ fn join_fields(plan: &PhysicalPlan, join: &JoinPlan) -> Vec<(&'static str, Strin
     if join.null_equals_null {
         fields.push(("nulls", "equal".into()));
     }
-    let left = plan.node(join.left).props.schema.fields();
-    let both = left.iter().chain(plan.node(join.right).props.schema.fields()).cloned().collect::<Vec<_>>();
     if let Some(residual) = &join.residual {
-        fields.push(("where", text_in(residual, &arrow::datatypes::Schema::new(both))));
+        fields.push(("where", text_in(residual, &both(plan, join.left, join.right))));
     }
     if join.nulls_when_final {
         fields.push(("nulls_emitted", "when the row expires".into()));
     }
     fields
+}
+
+/// The columns of both sides. Those of one name are told apart by their side.
+fn both(plan: &PhysicalPlan, left: NodeId, right: NodeId) -> Schema {
+    let [left, right] = [left, right].map(|side| &plan.node(side).props.schema);
+    let name = |field: &FieldRef, other: &Schema, side: &str| match other.field_with_name(field.name()) {
+        Ok(_) => Arc::new(field.as_ref().clone().with_name(format!("{side}.{}", field.name()))),
+        Err(_) => Arc::clone(field),
+    };
+    let of_left = left.fields().iter().map(|field| name(field, right, "left"));
+    let of_right = right.fields().iter().map(|field| name(field, left, "right"));
+    Schema::new(of_left.chain(of_right).collect::<Vec<_>>())
 }
 
 fn as_of_fields(plan: &PhysicalPlan, join: &AsOfPlan) -> Vec<(&'static str, String)> {
@@ -100,8 +127,7 @@ fn as_of_fields(plan: &PhysicalPlan, join: &AsOfPlan) -> Vec<(&'static str, Stri
         }
     }
     if let Some(residual) = &join.residual {
-        let both = left.fields().iter().chain(right.fields()).cloned().collect::<Vec<_>>();
-        fields.push(("where", text_in(residual, &arrow::datatypes::Schema::new(both))));
+        fields.push(("where", text_in(residual, &both(plan, join.left, join.right))));
     }
     fields
 }

@@ -127,6 +127,7 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             let (name, mut fields) = join::fields(plan, op);
             fields.push(changelog());
             fields.push(("state", node.props.state.to_string()));
+            fields.extend(join::sharers(plan, node));
             push(depth, name, fields);
         }
         PhysicalOp::Sink { sink, .. } => {

@@ -55,6 +55,29 @@ impl Checker<'_> {
         self.errors.push(PlanError::new("plan::not_yet", format!("{what} not supported yet"), span).help(way_out));
     }
 
+    /// The kinds of joins there are.
+    fn join(&mut self, join: &ast::Join) {
+        use ast::JoinOperator as J;
+        match &join.join_operator {
+            J::Join(_)
+            | J::Inner(_)
+            | J::Left(_)
+            | J::LeftOuter(_)
+            | J::Right(_)
+            | J::RightOuter(_)
+            | J::FullOuter(_)
+            | J::Semi(_)
+            | J::LeftSemi(_)
+            | J::RightSemi(_)
+            | J::Anti(_)
+            | J::LeftAnti(_)
+            | J::RightAnti(_)
+            | J::CrossJoin(ast::JoinConstraint::None) => {}
+            J::CrossApply | J::OuterApply => self.not_yet("APPLY is", join.span(), "Write JOIN LATERAL (…) ON TRUE."),
+            _ => self.not_yet("this kind of join is", join.span(), "Write JOIN, LEFT JOIN, RIGHT JOIN, FULL JOIN or CROSS JOIN."),
+        }
+    }
+
     fn relation(&mut self, name: &str, span: tokenizer::Span) {
         if self.ctes.contains(name) || self.ctes.iter().any(|cte| cte.eq_ignore_ascii_case(name)) {
             return;
@@ -141,18 +164,8 @@ impl Visitor for Checker<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-        for (place, from) in select.from.iter().enumerate() {
-            if let Some(join) = from.joins.first() {
-                self.not_yet(
-                    "JOIN is",
-                    join.span(),
-                    "Combine relations of equal columns with UNION ALL, or join where the result is read.",
-                );
-            } else if place > 0 && !matches!(from.relation, TableFactor::UNNEST { .. }) {
-                self.not_yet("a join of several relations is", from.span(), "Name one relation in FROM.");
-            } else if place > 0 {
-                self.not_yet("UNNEST in FROM is", from.span(), "Write it in SELECT: SELECT unnest(items) FROM ….");
-            }
+        for from in &select.from {
+            from.joins.iter().for_each(|join| self.join(join));
         }
         if select.from.is_empty() {
             self.not_yet("a query without FROM is", select.span(), "Read a source: connector 'datagen' makes rows.");
@@ -201,6 +214,7 @@ impl Visitor for Checker<'_> {
             }
             TableFactor::Derived { lateral: true, .. } => self.not_yet("LATERAL is", factor.span(), "Name one relation in FROM."),
             TableFactor::Table { .. } | TableFactor::Derived { .. } => {}
+            TableFactor::NestedJoin { table_with_joins, .. } => table_with_joins.joins.iter().for_each(|join| self.join(join)),
             TableFactor::UNNEST { .. } => {
                 self.not_yet("UNNEST in FROM is", factor.span(), "Write it in SELECT: SELECT unnest(items) FROM ….")
             }

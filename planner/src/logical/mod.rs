@@ -5,6 +5,7 @@
 mod blame;
 mod check;
 mod errors;
+mod joins;
 mod names;
 mod numbers;
 mod scan;
@@ -29,6 +30,7 @@ use datafusion_sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlTo
 use datafusion_sql::sqlparser::ast;
 
 pub(crate) use blame::calls;
+pub(crate) use joins::joins;
 pub(crate) use scan::SourceScan;
 pub(crate) use view::{QueryScope, ViewBody};
 pub(crate) use windows::{AssignWindows, WINDOW_COLUMNS};

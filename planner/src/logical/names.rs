@@ -201,6 +201,10 @@ struct Rewriter<'a> {
 impl Rewriter<'_> {
     /// The metadata columns a relation in FROM brings along: those of a source, none of a query's result.
     fn hidden(&self, factor: &TableFactor) -> Vec<&'static str> {
+        if let TableFactor::NestedJoin { table_with_joins: inner, .. } = factor {
+            let relations = std::iter::once(&inner.relation).chain(inner.joins.iter().map(|join| &join.relation));
+            return relations.flat_map(|relation| self.hidden(relation)).collect();
+        }
         let name = match factor {
             TableFactor::Table { name: ObjectName(parts), .. } => match parts.as_slice() {
                 [ObjectNamePart::Identifier(name)] => Some(name.clone()),
@@ -225,7 +229,8 @@ impl VisitorMut for Rewriter<'_> {
         if !self.with_metadata {
             return ControlFlow::Continue(());
         }
-        let hidden: Vec<&str> = select.from.iter().flat_map(|from| self.hidden(&from.relation)).collect();
+        let relations = select.from.iter().flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|it| &it.relation)));
+        let hidden: Vec<&str> = relations.flat_map(|relation| self.hidden(relation)).collect();
         for item in &mut select.projection {
             let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item else { continue };
             let mut excluded = match options.opt_exclude.take() {

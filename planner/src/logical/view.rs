@@ -25,6 +25,8 @@ pub(crate) struct QueryScope {
     pub(crate) span: Span,
     /// The functions it calls, in lower case, with their places.
     pub(crate) calls: Vec<(String, Span)>,
+    /// The relations it joins to others: the name each goes by, and where the join is written.
+    pub(crate) joins: Vec<(String, Span)>,
 }
 
 impl QueryScope {

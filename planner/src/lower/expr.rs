@@ -84,11 +84,15 @@ pub(crate) fn substitute(expr: &Physical, other: &dyn Fn(usize) -> Physical) -> 
     done.map_or_else(|_| Arc::clone(expr), |it| it.data)
 }
 
-/// The same expression with the names its columns have in a schema.
+/// The same expression with the names its columns have in a schema. Columns of one name, as a join makes them, are told apart by place.
 pub(crate) fn named_in(expr: &Physical, schema: &arrow::datatypes::Schema) -> Physical {
     let done = Arc::clone(expr).transform_up(|node| {
         Ok(match as_column(&node) {
-            Some(place) if place < schema.fields().len() => Transformed::yes(column(schema.field(place).name(), place)),
+            Some(place) if place < schema.fields().len() => {
+                let name = schema.field(place).name();
+                let alone = schema.fields().iter().filter(|field| field.name() == name).count() == 1;
+                Transformed::yes(if alone { column(name, place) } else { column(&format!("{name}@{place}"), place) })
+            }
             _ => Transformed::no(node),
         })
     });
@@ -100,7 +104,7 @@ fn literal(expr: &Physical) -> Option<&ScalarValue> {
 }
 
 /// A constant length of time in microseconds, rounded up. Months have no constant length.
-fn interval_us(value: &ScalarValue) -> Option<i64> {
+pub(crate) fn interval_us(value: &ScalarValue) -> Option<i64> {
     match value {
         ScalarValue::IntervalMonthDayNano(Some(it)) if it.months == 0 => {
             let nanos = it.nanoseconds;

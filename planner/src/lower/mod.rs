@@ -6,11 +6,13 @@
 
 mod aggregate;
 pub(crate) mod expr;
+mod join;
 mod prune;
 mod relation;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod time_bound;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -158,9 +160,7 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
                 return Err(self.not_yet("ORDER BY and LIMIT are", scope.span, "Sort the result where it is read."));
             }
-            LogicalPlan::Join(_) | LogicalPlan::Subquery(_) => {
-                return Err(self.not_yet("JOIN is", scope.span, "Join where the result is read."));
-            }
+            LogicalPlan::Join(join) => self.join(join, scope)?,
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
                 return Err(self.not_yet("a query without a source is", scope.span, "Read a source: connector 'datagen' makes rows."));
             }

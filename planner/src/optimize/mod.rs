@@ -4,7 +4,7 @@
 //! here was left out on purpose: rules that make results depend on order or number of rows (`push_down_limit`, `eliminate_limit`), that
 //! drop a source because its rows cannot matter, and with it its end and its watermark (`propagate_empty_relation`,
 //! `eliminate_filter`), that turn one aggregate into two, so that the upper one takes rows back (`single_distinct_to_groupby`), and those
-//! for joins and subqueries, which cannot be planned yet.
+//! that make conditions of a join for speed only (`filter_null_join_keys`: null keys are dropped where rows are arranged).
 
 use std::sync::Arc;
 
@@ -12,7 +12,10 @@ use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion_optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion_optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion_optimizer::eliminate_outer_join::EliminateOuterJoin;
+use datafusion_optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion_optimizer::optimize_projections::OptimizeProjections;
 use datafusion_optimizer::optimize_unions::OptimizeUnions;
 use datafusion_optimizer::optimizer::ApplyOrder;
@@ -33,6 +36,13 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(SimplifyExpressions::new()),
         // DISTINCT is grouping by all columns, at every time.
         Arc::new(ReplaceDistinctWithAggregate::new()),
+        // Equalities of a join's condition become its keys. Nothing else changes.
+        Arc::new(ExtractEquijoinPredicate::new()),
+        // Relations listed with commas, and crossed ones, are joined by the equalities among the predicates on them: an inner join is a
+        // cross product filtered, in any order, at every time.
+        Arc::new(EliminateCrossJoin::new()),
+        // An outer join whose added nulls a predicate above drops again is an inner join, at every time.
+        Arc::new(EliminateOuterJoin::new()),
         // Grouping twice by one expression is grouping once.
         Arc::new(EliminateDuplicatedExpr::new()),
         // A predicate on the row alone commutes with projection, union, window assignment, and with grouping where it reads grouping

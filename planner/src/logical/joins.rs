@@ -1,0 +1,67 @@
+//! Joins as they are written: where each one stands.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{self, Query, Select, Spanned, TableFactor, TableWithJoins, Visit, Visitor};
+
+use crate::Span;
+use crate::parse::{LineIndex, WindowTable};
+
+/// The relations a query joins to others: the name each goes by, and where it is written, condition included.
+pub(crate) fn joins(lines: &LineIndex<'_>, query: &Query) -> Vec<(String, Span)> {
+    struct Finder<'a>(&'a LineIndex<'a>, Vec<(String, Span)>);
+    impl Finder<'_> {
+        fn add(&mut self, factor: &TableFactor, span: datafusion_sql::sqlparser::tokenizer::Span) {
+            if let (Some(name), Some(span)) = (name_of(factor), self.0.span(span)) {
+                self.1.push((name, span));
+            }
+        }
+        fn table(&mut self, table: &TableWithJoins) {
+            table.joins.iter().for_each(|join| self.add(&join.relation, join.span()));
+        }
+    }
+    impl Visitor for Finder<'_> {
+        type Break = ();
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+            for (place, from) in select.from.iter().enumerate() {
+                if place > 0 {
+                    self.add(&from.relation, from.relation.span());
+                }
+                self.table(from);
+            }
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+            if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
+                self.table(table_with_joins);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut finder = Finder(lines, vec![]);
+    let _ = query.visit(&mut finder);
+    finder.1
+}
+
+/// The name a relation goes by.
+fn name_of(factor: &TableFactor) -> Option<String> {
+    let alias = match factor {
+        TableFactor::Table { alias, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::UNNEST { alias, .. }
+        | TableFactor::NestedJoin { alias, .. }
+        | TableFactor::Function { alias, .. } => alias.as_ref(),
+        _ => None,
+    };
+    if let Some(alias) = alias {
+        return Some(alias.name.value.clone());
+    }
+    match factor {
+        TableFactor::Table { name, .. } => name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.clone()),
+        TableFactor::Derived { .. } | TableFactor::NestedJoin { .. } => Some(String::new()),
+        _ => WindowTable::decode(factor).map(|(table, _)| match table.data {
+            ast::Expr::Identifier(ident) => ident.value,
+            _ => String::new(),
+        }),
+    }
+}
