@@ -46,6 +46,10 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Run a built-in query over generated auctions
     Demo(DemoArgs),
+    /// Run the statements as several processes on this machine, and end with them
+    Cluster(crate::cluster::ClusterArgs),
+    /// Make a program of the statements: one file that runs them, without tidemark
+    Compile(crate::compile::CompileArgs),
 }
 
 /// Where the statements come from, and what they are read with.
@@ -72,13 +76,15 @@ pub(crate) struct RunArgs {
     pub(crate) statements: StatementArgs,
     #[command(flatten)]
     pub(crate) how: HowArgs,
+    #[command(flatten)]
+    pub(crate) place: crate::cluster::PlaceArgs,
 }
 
 /// How a run goes.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct HowArgs {
-    /// Worker threads [default: SET workers, or one per core]
-    #[arg(short = 'w', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    /// Worker threads [default: SET workers, or one per core; in a cluster, one]
+    #[arg(short = 'w', long, visible_alias = "threads", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) workers: Option<u16>,
     /// Format of what is printed: a table at the end for bounded input, else changes as they come
     #[arg(long, value_enum, value_name = "FORMAT")]
@@ -108,6 +114,11 @@ pub(crate) enum StdoutFormat {
 }
 
 impl StdoutFormat {
+    /// The format of a name.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        [Self::Table, Self::Changelog, Self::Ndjson, Self::Csv].into_iter().find(|format| format.name() == name)
+    }
+
     /// The name the stdout sink knows it by.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -185,7 +196,7 @@ pub(crate) struct DemoArgs {
 }
 
 /// Reads `key=value`.
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
         _ => Err("write it as name=value".to_owned()),
@@ -193,7 +204,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 /// Reads a duration such as `10s`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let us = tidemark_planner::duration::parse_us(text)?;
     u64::try_from(us).map(Duration::from_micros).map_err(|_| format!("\"{text}\" is negative"))
 }

@@ -1,6 +1,7 @@
 //! `tidemark demo`: a built-in query over generated auctions, to see the engine at work before there is any data.
 
 use crate::args::DemoArgs;
+use crate::cluster::PlaceArgs;
 use crate::diagnose::Text;
 use crate::exit::{self, Color, Exit};
 use crate::run;
@@ -41,5 +42,5 @@ pub(crate) fn command(args: &DemoArgs, color: Color) -> Exit {
         return exit::print(&sql, color);
     }
     let text = Text { name: "demo".to_owned(), sql, from_stdin: false };
-    run::session_run(&Session::of(text, args.how.format, color), &args.how)
+    run::session_run(&Session::of(text, args.how.format, color), &args.how, &PlaceArgs::default())
 }

@@ -26,6 +26,11 @@ impl Text {
         Self { name: "-e".to_owned(), sql, from_stdin: false }
     }
 
+    /// The same statements under another name.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
     /// Statements of a file.
     pub(crate) fn file(path: &Path, sql: String) -> Self {
         Self { name: path.display().to_string(), sql, from_stdin: false }

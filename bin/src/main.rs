@@ -4,6 +4,8 @@
 
 mod args;
 mod check;
+mod cluster;
+mod compile;
 mod demo;
 mod diagnose;
 mod exit;
@@ -28,6 +30,14 @@ use crate::exit::Color;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    match compile::own_payload() {
+        Ok(None) => {}
+        Ok(Some(payload)) => return compile::run_program(&payload).into(),
+        Err(message) => {
+            exit::complain(&message, Color::default());
+            return exit::Exit::Wrong.into();
+        }
+    }
     let cli = Cli::parse_from(args::with_default_command(std::env::args_os().collect()));
     let color = Color::of(cli.color);
     logs::start(color);
@@ -36,6 +46,8 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::command(args, color),
         Command::Check(args) => check::command(args, color),
         Command::Demo(args) => demo::command(args, color),
+        Command::Cluster(args) => cluster::command(args, color),
+        Command::Compile(args) => compile::command(args, color),
     };
     exit.into()
 }

@@ -16,6 +16,7 @@ use tidemark_planner::Program;
 use tidemark_planner::plan::PhysicalPlan;
 
 use crate::args::{HowArgs, ReportForm, RunArgs};
+use crate::cluster::{PlaceArgs, place, supervisor_gone};
 use crate::exit::{self, Color, Exit};
 use crate::outputs;
 use crate::progress::Progress;
@@ -28,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// `tidemark run`.
 pub(crate) fn command(args: &RunArgs, color: Color) -> Exit {
     match Session::open(&args.statements, args.how.format, color) {
-        Ok(session) => session_run(&session, &args.how),
+        Ok(session) => session_run(&session, &args.how, &args.place),
         Err(message) => {
             exit::complain(&message, color);
             Exit::Wrong
@@ -37,7 +38,14 @@ pub(crate) fn command(args: &RunArgs, color: Color) -> Exit {
 }
 
 /// Plans a session's statements and runs them.
-pub(crate) fn session_run(session: &Session, how: &HowArgs) -> Exit {
+pub(crate) fn session_run(session: &Session, how: &HowArgs, place: &PlaceArgs) -> Exit {
+    let cluster = match place::place(place) {
+        Ok(cluster) => cluster,
+        Err(message) => {
+            exit::complain(&message, session.color);
+            return Exit::Wrong;
+        }
+    };
     let program = match session.plan() {
         Ok(program) => program,
         Err(errors) => {
@@ -48,24 +56,28 @@ pub(crate) fn session_run(session: &Session, how: &HowArgs) -> Exit {
     if !how.quiet {
         session.warn(&program.warnings);
     }
-    let printed = exit::print(&outputs::text(&program.outputs, how.format), session.color);
-    if printed != Exit::Done {
-        return printed;
+    // Of a group only the first process prints.
+    if cluster.as_ref().is_none_or(|cluster| cluster.process == 0) {
+        let printed = exit::print(&outputs::text(&program.outputs, how.format), session.color);
+        if printed != Exit::Done {
+            return printed;
+        }
     }
-    let workers = workers(how, &program);
+    let workers = workers(how, &program, cluster.is_some());
     match program.plan {
-        Some(plan) => run(Arc::new(plan), session, how, workers),
+        Some(plan) => run(Arc::new(plan), session, how, RunConfig { workers, cluster, ..RunConfig::default() }),
         None => Exit::Done,
     }
 }
 
-/// What the command line says, else what the statements say, else one per core.
-fn workers(how: &HowArgs, program: &Program) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+/// What the command line says, else what the statements say, else one per core; in a group one, since machines may differ.
+fn workers(how: &HowArgs, program: &Program, in_group: bool) -> usize {
+    let cores = || if in_group { 1 } else { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) };
     how.workers.map(usize::from).or_else(|| program.settings.workers()).unwrap_or_else(cores)
 }
 
-fn run(plan: Arc<PhysicalPlan>, session: &Session, how: &HowArgs, workers: usize) -> Exit {
+fn run(plan: Arc<PhysicalPlan>, session: &Session, how: &HowArgs, config: RunConfig) -> Exit {
+    let workers = config.workers;
     let control = Control::new();
     interrupts().stop_on_interrupt(&control, how.quiet);
     let on_terminal = std::io::stderr().is_terminal() && !how.quiet;
@@ -74,7 +86,7 @@ fn run(plan: Arc<PhysicalPlan>, session: &Session, how: &HowArgs, workers: usize
     let engine = {
         let (plan, control, connectors) = (Arc::clone(&plan), Arc::clone(&control), Arc::clone(&session.connectors));
         std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
-            let outcome = tidemark_dataflow::run::run(plan, connectors.as_ref(), &RunConfig { workers, ..RunConfig::default() }, &control);
+            let outcome = tidemark_dataflow::run::run(plan, connectors.as_ref(), &config, &control);
             // Nobody listens only when the process is ending anyway.
             let _ = done.send(());
             outcome
@@ -97,6 +109,9 @@ fn run(plan: Arc<PhysicalPlan>, session: &Session, how: &HowArgs, workers: usize
             Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
         }
         if how.limit_time.is_some_and(|limit| started.elapsed() >= limit) {
+            control.stop();
+        }
+        if supervisor_gone() {
             control.stop();
         }
         if on_terminal {
@@ -167,7 +182,7 @@ fn sentence(error: &RunError) -> String {
         RunError::Evaluation { .. } => {
             format!("{error}\n  ON ERROR SKIP or ON ERROR DEAD_LETTER '<path>' in CREATE SOURCE lets a run go on without such results")
         }
-        RunError::BadRow { .. } | RunError::Connector { .. } | RunError::Worker(_) => error.to_string(),
+        RunError::BadRow { .. } | RunError::Connector { .. } | RunError::Worker(_) | RunError::Peer { .. } => error.to_string(),
     }
 }
 

@@ -56,6 +56,20 @@ impl Session {
         Self { text, connectors, screen, color, settings: Vec::new(), variables, format }
     }
 
+    /// Adds settings, and variables weaker and stronger than the environment's.
+    pub(crate) fn give(
+        &mut self,
+        settings: impl Iterator<Item = (String, String)>,
+        weak: std::collections::BTreeMap<String, String>,
+        strong: impl Iterator<Item = (String, String)>,
+    ) {
+        self.settings.extend(settings);
+        for (name, value) in weak {
+            self.variables.entry(name).or_insert(value);
+        }
+        self.variables.extend(strong);
+    }
+
     /// Plans the statements.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ pub trait DeadLetters: Send {
 }
 
 /// The reason of an error that says our output's reader has gone.
-pub(crate) const BROKEN_PIPE: &str = "broken pipe";
+pub const BROKEN_PIPE: &str = "broken pipe";
 
 /// Plain words for what the operating system refused.
 pub(crate) fn reason(error: &std::io::Error) -> String {

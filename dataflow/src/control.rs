@@ -53,6 +53,16 @@ pub enum RunError {
     /// A worker or the network between workers failed.
     #[error("{0}")]
     Worker(String),
+    /// Another process of the group failed, or cannot be had.
+    #[error("process {process} ({address}) {reason}")]
+    Peer {
+        /// Its number.
+        process: usize,
+        /// Its address.
+        address: String,
+        /// What is the matter with it, as the end of the sentence.
+        reason: String,
+    },
 }
 
 impl From<ConnectorError> for RunError {
@@ -65,6 +75,8 @@ impl From<ConnectorError> for RunError {
 #[derive(Debug, Default)]
 pub struct Control {
     stop: AtomicBool,
+    /// Somebody whom the frontier waits for is gone.
+    abandoned: AtomicBool,
     failure: Mutex<Option<RunError>>,
     metrics: OnceLock<Arc<Metrics>>,
 }
@@ -98,6 +110,16 @@ impl Control {
         self.stop();
     }
 
+    /// Nothing will be finished any more: whoever waits for a frontier goes. Comes with a failure.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Relaxed);
+        self.stop();
+    }
+
+    pub(crate) fn abandoned(&self) -> bool {
+        self.abandoned.load(Relaxed)
+    }
+
     pub(crate) fn failure(&self) -> Option<RunError> {
         lock(&self.failure).clone()
     }
@@ -129,8 +151,8 @@ pub(crate) struct SourceMetrics {
     pub(crate) bytes: AtomicU64,
     pub(crate) bad: AtomicU64,
     examples: Mutex<Vec<String>>,
-    /// Per partition; set once the source is open.
-    watermarks: OnceLock<Vec<AtomicI64>>,
+    /// Per partition, `None` where another process reads it; set once the source is open.
+    watermarks: OnceLock<Vec<Option<AtomicI64>>>,
     bytes_total: OnceLock<Option<u64>>,
 }
 
@@ -214,15 +236,16 @@ impl Metrics {
 }
 
 impl SourceMetrics {
-    pub(crate) fn open(&self, partitions: usize, bytes_total: Option<u64>) {
+    /// `here` says of each partition whether this process reads it.
+    pub(crate) fn open(&self, here: impl Iterator<Item = bool>, bytes_total: Option<u64>) {
         // Set once per process: every worker of it opens the same source.
-        let _ = self.watermarks.set((0..partitions).map(|_| AtomicI64::new(NO_WATERMARK)).collect());
+        let _ = self.watermarks.set(here.map(|here| here.then(|| AtomicI64::new(NO_WATERMARK))).collect());
         let _ = self.bytes_total.set(bytes_total);
     }
 
     pub(crate) fn watermark(&self, partition: usize, watermark: i64) {
-        if let Some(watermarks) = self.watermarks.get() {
-            watermarks[partition].fetch_max(watermark, Relaxed);
+        if let Some(Some(known)) = self.watermarks.get().map(|watermarks| &watermarks[partition]) {
+            known.fetch_max(watermark, Relaxed);
         }
     }
 
@@ -235,7 +258,7 @@ impl SourceMetrics {
     }
 
     fn report(&self) -> SourceReport {
-        let watermarks: Vec<i64> = self.watermarks.get().map(|all| all.iter().map(|one| one.load(Relaxed)).collect()).unwrap_or_default();
+        let watermarks: Vec<i64> = self.watermarks.get().into_iter().flatten().flatten().map(|one| one.load(Relaxed)).collect();
         let live = watermarks.iter().copied().filter(|watermark| *watermark != ENDED);
         SourceReport {
             name: self.name.clone(),

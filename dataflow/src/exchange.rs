@@ -38,9 +38,8 @@ const DIFFS: &str = "\u{0}diffs";
 
 impl ContainerBytes for Batch {
     fn from_bytes(bytes: timely::bytes::arc::Bytes) -> Self {
-        let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"))).expect("a length");
-        let body = &bytes[8..8 + length];
-        let (origin, ipc) = body.split_at(16);
+        // Timely may have rounded the frame to words: the reader stops at the end of the stream it finds.
+        let (origin, ipc) = bytes.split_at(16);
         let word = |at: usize| u32::from_le_bytes(origin[at..at + 4].try_into().expect("four bytes"));
         let offset = u64::from_le_bytes(origin[8..16].try_into().expect("eight bytes"));
         let mut reader = StreamReader::try_new(ipc, None).expect("a peer of the same build sends Arrow IPC");
@@ -62,15 +61,11 @@ impl ContainerBytes for Batch {
     }
 
     fn length_in_bytes(&self) -> usize {
-        (8 + encode(self).len()).next_multiple_of(8)
+        crate::wire::measure(self, encode)
     }
 
     fn into_bytes<W: Write>(&self, writer: &mut W) {
-        let body = encode(self);
-        let whole = "the channel takes the bytes it measured";
-        writer.write_all(&(body.len() as u64).to_le_bytes()).expect(whole);
-        writer.write_all(&body).expect(whole);
-        writer.write_all(&[0; 8][..(8 + body.len()).next_multiple_of(8) - 8 - body.len()]).expect(whole);
+        crate::wire::write(self, encode, writer);
     }
 }
 
@@ -106,8 +101,9 @@ mod tests {
             let mut batch = Batch::computed(record_batch(&schema, vec![column], 3), diffs);
             batch.origin = Origin { source: 1, partition: 2, offset: 3 };
             let mut bytes = Vec::new();
+            let length = batch.length_in_bytes();
             batch.into_bytes(&mut bytes);
-            assert_eq!(bytes.len(), batch.length_in_bytes());
+            assert_eq!(bytes.len(), length);
             let read = Batch::from_bytes(timely::bytes::arc::BytesMut::from(bytes).freeze());
             assert_eq!((read.rows, read.diffs, read.origin), (batch.rows, batch.diffs, batch.origin));
         }

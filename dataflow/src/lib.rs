@@ -6,6 +6,7 @@
 pub mod aggregate;
 mod aggregate_operator;
 pub mod batch;
+pub mod cluster;
 pub mod consolidate;
 pub mod control;
 pub mod epoch;
@@ -21,3 +22,4 @@ mod source;
 pub mod state;
 mod stateless;
 pub mod watermark;
+mod wire;

@@ -1,7 +1,7 @@
 //! # Running a plan
 //!
-//! Opens what the plan names, renders the same dataflow on every worker, and steps it until its sources have ended or somebody
-//! asks it to stop.
+//! Opens what the plan names, meets the other processes of the group if there are any, renders the same dataflow on every worker,
+//! and steps it until its sources have ended or somebody asks it to stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,9 @@ use std::time::Duration;
 use tidemark_connectors::io::Io;
 use tidemark_planner::plan::{PhysicalPlan, TimeDomain};
 use timely::WorkerConfig;
+use timely::communication::AllocatorBuilder;
 
+use crate::cluster::{ClusterConfig, CommsGuard, Facts, Met, join_network, meet};
 use crate::control::{Control, Metrics, RunError};
 use crate::epoch::EpochClock;
 use crate::error_row::{ErrorDesk, sources_below};
@@ -27,11 +29,13 @@ pub struct RunConfig {
     pub clock: Arc<EpochClock>,
     /// Bytes read and not yet through the sinks before sources wait, for the whole process.
     pub bytes_in_flight_max: u64,
+    /// The group that this process belongs to, if it does not run alone.
+    pub cluster: Option<ClusterConfig>,
 }
 
 impl Default for RunConfig {
     fn default() -> Self {
-        Self { workers: 1, clock: Arc::new(EpochClock::system()), bytes_in_flight_max: 64 << 20 }
+        Self { workers: 1, clock: Arc::new(EpochClock::system()), bytes_in_flight_max: 64 << 20, cluster: None }
     }
 }
 
@@ -41,56 +45,139 @@ const IDLE_SPIN: Duration = Duration::from_micros(5);
 /// Runs a plan until its sources end, or `control` stops it. The sinks have finished when this returns.
 ///
 /// # Errors
-/// When a source, sink or worker fails, or a bad row meets a source that says FAIL. What the sinks had acknowledged by then stays.
+/// When a source, sink, worker or another process fails, or a bad row meets a source that says FAIL. What the sinks had
+/// acknowledged by then stays.
 pub fn run(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &Arc<Control>) -> Result<RunReport, RunError> {
     let workers = config.workers.max(1);
     let metrics = Arc::new(Metrics::new(&plan, workers));
     control.install(Arc::clone(&metrics));
+    let (process, processes) = config.cluster.as_ref().map_or((0, 1), |cluster| (cluster.process, cluster.addresses.len()));
     let mut sources = Vec::new();
     for (position, source) in plan.sources().iter().enumerate() {
         let id = u32::try_from(position).unwrap_or(u32::MAX);
         let wanted = event_time_wanted(&plan, id);
-        let shared = SharedSource::new(id, source.clone(), io.open_source(source)?, wanted, 0, 1)?;
-        metrics.sources[position].open(shared.partition_count(), shared.bytes_total());
+        let shared = SharedSource::new(id, source.clone(), io.open_source(source)?, wanted, process, processes)?;
+        metrics.sources[position].open(shared.here(), shared.bytes_total());
         sources.push(Arc::new(shared));
     }
-    let names = sources.iter().map(|source| source.partition_names()).collect();
-    let desk = ErrorDesk::open(Arc::clone(&plan), names, io, Arc::clone(control), Arc::clone(&metrics))?;
+    // Nothing is written before all processes are known to be of one kind.
+    let met = match &config.cluster {
+        Some(cluster) => match meet(cluster, facts(cluster, &plan, workers, &sources), control, &config.clock)? {
+            Some(met) => Some(met),
+            None => return Ok(control.report()),
+        },
+        None => None,
+    };
+    let group = met.as_ref().map(|met| Arc::clone(&met.group));
+    let first_worker = process * workers;
+    let outcome = work(plan, io, config, control, Opened { sources, metrics, first_worker, met });
+    if let Err(error) = &outcome {
+        control.fail(error.clone());
+        control.abandon();
+    }
+    if let Some(group) = group {
+        group.part();
+    }
+    match control.failure() {
+        Some(error) => Err(error),
+        None => Ok(control.report()),
+    }
+}
+
+/// What a run has before it works.
+struct Opened {
+    sources: Vec<Arc<SharedSource>>,
+    metrics: Arc<Metrics>,
+    first_worker: usize,
+    met: Option<Met>,
+}
+
+/// Runs the workers of this process until they have done.
+fn work(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &Arc<Control>, opened: Opened) -> Result<(), RunError> {
+    let workers = config.workers.max(1);
+    let names = opened.sources.iter().map(|source| source.partition_names()).collect();
+    let desk = ErrorDesk::open(Arc::clone(&plan), names, io, Arc::clone(control), Arc::clone(&opened.metrics))?;
     let process = Arc::new(Process {
-        sinks: OpenSinks::open(io, plan.sinks(), 0, workers)?,
+        sinks: OpenSinks::open(io, plan.sinks(), opened.first_worker, workers)?,
         desk: Arc::new(desk),
         plan,
-        sources,
+        sources: opened.sources,
         clock: Arc::clone(&config.clock),
         start: config.clock.current(),
         control: Arc::clone(control),
-        metrics,
+        metrics: opened.metrics,
         workers,
         bytes_in_flight_max: config.bytes_in_flight_max,
     });
-    let timely = timely::Config {
-        communication: if workers == 1 { timely::CommunicationConfig::Thread } else { timely::CommunicationConfig::Process(workers) },
-        worker: WorkerConfig::default().idle_spin(IDLE_SPIN),
-    };
+    let group = opened.met.as_ref().map(|met| Arc::clone(&met.group));
+    let (builders, connections) = allocators(workers, opened.met)?;
     let shared = Arc::clone(&process);
-    let guards = timely::execute(timely, move |worker| {
+    let timely = WorkerConfig::default().idle_spin(IDLE_SPIN);
+    let guards = timely::execute::execute_from(builders, Box::new(()), timely, move |worker| {
         let process = Arc::clone(&shared);
+        let _broken = Broken(Arc::clone(&process.control));
         let probe = worker.dataflow_named("tidemark", |scope| render(scope, &process));
         while !probe.done() {
+            if process.control.abandoned() {
+                // Whoever the frontier waits for is gone.
+                worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
+                return;
+            }
             process.clock.tick();
             worker.step_or_park(Some(process.clock.until_tick()));
         }
     })
     .map_err(RunError::Worker)?;
+    let mut outcome = Ok(());
     for result in guards.join() {
-        result.map_err(RunError::Worker)?;
+        outcome = outcome.and(result.map_err(RunError::Worker));
     }
+    match (group, connections) {
+        (Some(group), Some(connections)) if !control.abandoned() => group.close(move || drop(connections)),
+        // Their threads wait for peers that will not come back; they end with the process.
+        (_, connections) => std::mem::forget(connections),
+    }
+    outcome?;
     process.sinks.join();
     process.desk.flush()?;
-    match control.failure() {
-        Some(error) => Err(error),
-        None => Ok(control.report()),
+    Ok(())
+}
+
+/// A worker that panics takes the run with it: the others must not wait for its frontier.
+struct Broken(Arc<Control>);
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(RunError::Worker("a worker broke; the message above says where".into()));
+            self.0.abandon();
+        }
     }
+}
+
+/// What workers are made of.
+fn allocators(workers: usize, met: Option<Met>) -> Result<(Vec<AllocatorBuilder>, Option<CommsGuard>), RunError> {
+    if let Some(met) = met {
+        return join_network(met, workers).map(|(builders, guard)| (builders, Some(guard)));
+    }
+    let alone = if workers == 1 { timely::CommunicationConfig::Thread } else { timely::CommunicationConfig::Process(workers) };
+    let (builders, _) = alone.try_build().map_err(RunError::Worker)?;
+    Ok((builders, None))
+}
+
+/// What all processes must have in common.
+fn facts(cluster: &ClusterConfig, plan: &PhysicalPlan, workers: usize, sources: &[Arc<SharedSource>]) -> Facts {
+    let mut facts = Facts::default();
+    facts.add("build", cluster.build.clone());
+    facts.add("plan fingerprint", format!("{:016x}", tidemark_planner::explain::fingerprint(plan)));
+    facts.add("number of processes", cluster.addresses.len().to_string());
+    facts.add("number of workers", workers.to_string());
+    for (source, plan) in sources.iter().zip(plan.sources()) {
+        let names = source.partition_names();
+        let digest = crate::cluster::digest(names.join("\n").as_bytes());
+        facts.add(format!("list of partitions of source \"{}\"", plan.name), format!("{} long (hash {})", names.len(), &digest[..8]));
+    }
+    facts
 }
 
 /// Whether some operator judges rows of a source by their own watermarks.

@@ -109,9 +109,14 @@ impl SharedSource {
         self.partitions.len()
     }
 
-    /// Size of all partitions in bytes, where known.
+    /// Of each partition, whether this process reads it.
+    pub(crate) fn here(&self) -> impl Iterator<Item = bool> {
+        self.partitions.iter().map(Option::is_some)
+    }
+
+    /// Size in bytes of the partitions that this process reads, where known.
     pub(crate) fn bytes_total(&self) -> Option<u64> {
-        self.source.partitions().iter().map(|partition| partition.bytes).sum()
+        self.source.partitions().iter().zip(self.here()).filter(|(_, here)| *here).map(|(partition, _)| partition.bytes).sum()
     }
 
     fn delay_us(&self) -> i64 {

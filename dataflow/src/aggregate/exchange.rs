@@ -29,11 +29,11 @@ impl ContainerBytes for KeyedBatch {
 
     fn length_in_bytes(&self) -> usize {
         // Timely rounds frames to words; the reader stops at the end of the stream it finds.
-        self.to_bytes().len()
+        crate::wire::measure(self, Self::to_bytes)
     }
 
     fn into_bytes<W: Write>(&self, writer: &mut W) {
-        writer.write_all(&self.to_bytes()).expect("timely's buffers take what was announced");
+        crate::wire::write(self, Self::to_bytes, writer);
     }
 }
 

@@ -1,0 +1,268 @@
+//! Several processes as one: real processes on this machine, what they print, and what happens when one of them dies, hangs,
+//! differs or never comes.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{Ran, start, tidemark};
+
+/// Addresses that were free a moment ago.
+fn hosts(folder: &std::path::Path, processes: usize) -> (String, Vec<String>) {
+    let listeners: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    let addresses: Vec<String> = listeners.iter().map(|listener| listener.local_addr().expect("an address").to_string()).collect();
+    let path = folder.join("hosts.txt");
+    std::fs::write(&path, addresses.join("\n")).expect("a host file");
+    (path.display().to_string(), addresses)
+}
+
+/// Starts one process of a group.
+fn member(hosts: &str, processes: usize, process: usize, more: &[&str]) -> Child {
+    let (processes, process) = (processes.to_string(), process.to_string());
+    let place = ["-n", &processes, "-p", &process, "-H", hosts, "--peer-timeout", "3s"];
+    start(&[&["run"], &place[..], more].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+}
+
+/// Waits for a process, for a limited time.
+fn end(mut child: Child) -> Ran {
+    let began = Instant::now();
+    while child.try_wait().expect("it can be watched").is_none() {
+        if began.elapsed() > Duration::from_secs(60) {
+            child.kill().expect("it can be ended");
+            let ran = Ran::from(child.wait_with_output().expect("it ends"));
+            panic!("a process did not end by itself: {ran:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ran::from(child.wait_with_output().expect("it has ended"))
+}
+
+fn signal(child: &Child, signal: &str) {
+    let status = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
+    assert!(status.success(), "the process was still alive");
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+const GROUPED: &str = "SELECT page, count(*) AS n, count(DISTINCT visitor) AS users, sum(load_ms) AS total \
+    FROM 'examples/clickstream/clicks.csv' GROUP BY page";
+
+const ENDLESS: &str = "CREATE SOURCE bid WITH (connector = 'nexmark', shape = 'bid', \"events-per-second\" = 2000, partitions = 3); \
+    SELECT auction, count(*) AS n FROM bid GROUP BY auction EMIT CHANGES";
+
+#[test]
+fn any_shape_of_a_group_gives_the_same_answer() {
+    let alone = tidemark(&["run", "-q", "-w", "1", "--format", "table", "-e", GROUPED]);
+    assert_eq!(alone.code, Some(0), "{alone:?}");
+    for (processes, workers) in [(1, 4), (2, 2), (4, 1)] {
+        let (n, w) = (processes.to_string(), workers.to_string());
+        let ran = tidemark(&["cluster", "-q", "-n", &n, "-w", &w, "--format", "table", "-e", GROUPED]);
+        assert_eq!((ran.code, sorted(&ran.stdout)), (Some(0), sorted(&alone.stdout)), "{processes}x{workers}: {ran:?}");
+    }
+}
+
+#[test]
+fn partitions_are_divided_and_rows_come_out_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for part in 0..5 {
+        let lines: String = (0..200).map(|row| format!("{{\"k\": {}, \"v\": {row}}}\n", row % 7)).collect();
+        std::fs::write(folder.path().join(format!("part-{part}.ndjson")), lines).expect("a file");
+    }
+    let path = folder.path().join("part-*.ndjson").display().to_string();
+    let sql = format!(
+        "CREATE SOURCE t (k BIGINT, v BIGINT) WITH (connector = 'file', path = '{path}', format = 'json'); SELECT k, v FROM t; SELECT k, sum(v) AS s FROM t GROUP BY k"
+    );
+    let alone = tidemark(&["run", "-q", "-w", "1", "--format", "csv", "-e", &sql]);
+    let both = tidemark(&["cluster", "-n", "2", "-w", "2", "--format", "csv", "-e", &sql]);
+    assert_eq!((alone.code, both.code), (Some(0), Some(0)), "{alone:?} {both:?}");
+    let inserted = |text: &str| text.lines().filter(|line| !line.contains("-1")).count();
+    assert!(inserted(&both.stdout) >= 1000, "{both:?}");
+    let plain = "SELECT k, v FROM t";
+    let only = |n: &str| {
+        let sql = sql.split(plain).next().expect("the source").to_owned() + plain;
+        let ran = tidemark(&["cluster", "-n", n, "-q", "--format", "ndjson", "-e", &sql]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let mut values: Vec<String> =
+            ran.stdout.lines().map(|line| line.split("\"k\"").nth(1).unwrap_or_else(|| panic!("{line}")).to_owned()).collect();
+        values.sort_unstable();
+        values
+    };
+    assert_eq!(only("3"), only("1"));
+    // Each process read its share: 3 files of 5 in one, 2 in the other.
+    for share in ["600 rows in", "400 rows in"] {
+        assert!(both.stderr.contains(share), "{share}: {}", both.stderr);
+    }
+}
+
+#[test]
+fn an_interrupt_of_one_ends_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (hosts, _) = hosts(folder.path(), 3);
+    let mut members: Vec<Child> = (0..3).map(|process| member(&hosts, 3, process, &["--format", "ndjson", "-e", ENDLESS])).collect();
+    // Read all the time, so that the pipe is never full.
+    let mut printed = members[0].stdout.take().expect("a pipe");
+    let printed = std::thread::spawn(move || {
+        let mut text = String::new();
+        printed.read_to_string(&mut text).map(|_| text).expect("text")
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    signal(&members[1], "-INT");
+    let began = Instant::now();
+    let mut ran: Vec<Ran> = members.into_iter().map(end).collect();
+    ran[0].stdout = printed.join().expect("it was read");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert_eq!(ran.iter().map(|ran| ran.code).collect::<Vec<_>>(), [Some(0), Some(130), Some(0)], "{ran:?}");
+    for ran in &ran {
+        assert!(ran.stderr.contains("stopped after "), "{}", ran.stderr);
+    }
+    assert!(ran[0].stdout.lines().count() > 10 && ran[0].stdout.ends_with('\n'), "{}", ran[0].stdout.lines().count());
+    assert_eq!((ran[1].stdout.as_str(), ran[2].stdout.as_str()), ("", ""));
+}
+
+/// Runs three processes, does something to one, and returns how the others ended.
+fn survivors(harm: impl Fn(&mut Child), victim: usize) -> Vec<Ran> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (hosts, _) = hosts(folder.path(), 3);
+    let mut members: Vec<Child> = (0..3).map(|process| member(&hosts, 3, process, &["--format", "ndjson", "-e", ENDLESS])).collect();
+    // Output is read, so that no pipe is full.
+    let readers: Vec<_> = members
+        .iter_mut()
+        .map(|member| member.stdout.take().expect("a pipe"))
+        .map(|mut stdout| std::thread::spawn(move || stdout.read_to_end(&mut Vec::new())))
+        .collect();
+    std::thread::sleep(Duration::from_secs(3));
+    let mut victim = members.remove(victim);
+    harm(&mut victim);
+    let began = Instant::now();
+    let ran: Vec<Ran> = members.into_iter().map(end).collect();
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let _ = victim.kill();
+    let _ = victim.wait();
+    readers.into_iter().for_each(|reader| drop(reader.join()));
+    ran
+}
+
+fn one_clear_message(ran: &Ran, needles: &[&str]) {
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let errors: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("error:")).collect();
+    assert_eq!(errors.len(), 1, "{ran:?}");
+    needles.iter().for_each(|needle| assert!(errors[0].contains(needle), "{needle}: {}", ran.stderr));
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_killed_process_is_named_and_ends_the_group() {
+    for victim in [0, 2] {
+        for ran in survivors(|child| child.kill().expect("it was alive"), victim) {
+            one_clear_message(&ran, &[&format!("process {victim} (127.0.0.1:"), "has gone"]);
+        }
+    }
+}
+
+#[test]
+fn a_hung_process_is_named_and_ends_the_group() {
+    for ran in survivors(|child| signal(child, "-STOP"), 1) {
+        one_clear_message(&ran, &["process 1 (127.0.0.1:", "has not answered for 3 s"]);
+    }
+}
+
+#[test]
+fn a_failure_of_one_is_told_by_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (hosts, _) = hosts(folder.path(), 2);
+    std::fs::write(folder.path().join("a.ndjson"), "{\"a\": 1}\n").expect("a file");
+    std::fs::write(folder.path().join("b.ndjson"), "{\"a\": 2}\n{\"a\": oops}\n").expect("a file");
+    let path = folder.path().join("*.ndjson").display().to_string();
+    let sql = format!("CREATE SOURCE t (a BIGINT) WITH (connector = 'file', path = '{path}', format = 'json'); SELECT sum(a) AS s FROM t");
+    let members: Vec<Child> = (0..2).map(|process| member(&hosts, 2, process, &["-e", &sql])).collect();
+    let ran: Vec<Ran> = members.into_iter().map(end).collect();
+    // The second file is the second process's.
+    one_clear_message(&ran[0], &["process 1 (127.0.0.1:", "failed: bad row in source \"t\""]);
+    one_clear_message(&ran[1], &["bad row in source \"t\""]);
+}
+
+#[test]
+fn another_plan_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (hosts, _) = hosts(folder.path(), 2);
+    let out = folder.path().join("out.csv").display().to_string();
+    let sql = |more: &str| {
+        format!(
+            "CREATE SINK s WITH (connector = 'file', path = '{out}', format = 'csv') AS SELECT page FROM 'examples/clickstream/clicks.csv'{more}"
+        )
+    };
+    let members = [member(&hosts, 2, 0, &["-e", &sql("")]), member(&hosts, 2, 1, &["-e", &sql(" WHERE page = '/cart'")])];
+    for (own, child) in members.into_iter().enumerate() {
+        let other = format!("process {} (127.0.0.1:", 1 - own);
+        one_clear_message(&end(child), &[&other, "its plan fingerprint is"]);
+    }
+    assert!(!std::path::Path::new(&out).exists());
+}
+
+#[test]
+fn a_late_process_is_waited_for_until_the_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (hosts, addresses) = hosts(folder.path(), 2);
+    let sql = "SELECT count(*) AS n FROM 'examples/clickstream/clicks.csv'";
+    let first = member(&hosts, 2, 0, &["-q", "-e", sql]);
+    std::thread::sleep(Duration::from_secs(2));
+    let second = member(&hosts, 2, 1, &["-q", "-e", sql]);
+    let (first, second) = (end(first), end(second));
+    assert_eq!((first.code, second.code), (Some(0), Some(0)), "{first:?} {second:?}");
+    assert!(first.stdout.contains("1200"), "{first:?}");
+    let alone = end(member(&hosts, 2, 1, &["--wait", "1s", "-e", sql]));
+    one_clear_message(&alone, &[&format!("process 0 ({})", addresses[0]), "did not join within 1 s"]);
+}
+
+#[test]
+fn strangers_are_turned_away_and_harm_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (hosts, addresses) = hosts(folder.path(), 2);
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "known to the group alone\n").expect("a file");
+    let secret = secret.display().to_string();
+    let sql = "SELECT count(*) AS n FROM 'examples/clickstream/clicks.csv'";
+    let first = member(&hosts, 2, 0, &["-q", "--cluster-secret-file", &secret, "-e", sql]);
+    let mut held = Vec::new();
+    for attempt in 0..20 {
+        std::thread::sleep(Duration::from_millis(50));
+        if let Ok(mut stream) = TcpStream::connect(&addresses[0]) {
+            if attempt % 2 == 0 {
+                let _ = stream.write_all(&[b'G'; 300]);
+            }
+            held.push(stream);
+        }
+    }
+    assert!(!held.is_empty());
+    // A process without the secret is told so.
+    let stranger = end(member(&hosts, 2, 1, &["-e", sql]));
+    one_clear_message(&stranger, &[&format!("process 0 ({})", addresses[0]), "it has another secret, or none"]);
+    let second = member(&hosts, 2, 1, &["-q", "--cluster-secret-file", &secret, "-e", sql]);
+    let (first, second) = (end(first), end(second));
+    assert_eq!((first.code, second.code), (Some(0), Some(0)), "{first:?} {second:?}");
+    assert!(first.stdout.contains("1200"), "{first:?}");
+    assert!(first.stderr.contains("does not know the cluster's secret"), "{first:?}");
+}
+
+#[test]
+fn wrong_places_are_explained() {
+    for (options, needle) in [
+        (vec!["-n", "4"], "Add -p with a number from 0 to 3"),
+        (vec!["-n", "2", "-p", "2"], "there is no process 2 among 2"),
+        (vec!["-n", "2", "-p", "0", "-H", "no/such/file"], "cannot read no/such/file"),
+    ] {
+        let ran = tidemark(&[&["run", "-e", "SELECT page FROM 'examples/clickstream/clicks.csv'"], &options[..]].concat());
+        assert!(ran.code == Some(2) && ran.stderr.contains(needle), "{ran:?}");
+    }
+    let ran = tidemark(&["cluster", "-"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("all processes must read the statements"), "{ran:?}");
+    let ran = tidemark(&["cluster", "-n", "2", "-e", "SELECT pag FROM 'examples/clickstream/clicks.csv'"]);
+    assert!(ran.code == Some(2) && ran.stderr.matches("does not exist").count() == 1, "{ran:?}");
+}
