@@ -18,7 +18,8 @@ use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion_physical_expr::PhysicalExpr;
 use tidemark_connectors::source::{Chunk, ConnectorError, Decoded, Decoder, Offsets, PartitionReader, Read, RowError, Source};
-use tidemark_planner::plan::{MetadataColumn, SourcePlan, WatermarkStrategy};
+use tidemark_planner::duration::format_us;
+use tidemark_planner::plan::{MetadataColumn, SourcePlan, SourceTiming, WatermarkStrategy};
 use timely::container::CapacityContainerBuilder;
 use timely::container::NoopBuilder;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -69,7 +70,13 @@ struct ReadSide {
 
 struct CommitSide {
     next_chunk: u64,
-    greatest_event_time: i64,
+    /// What moves the watermark: the greatest event time of the rows so far, or the greatest watermark they carried.
+    greatest: i64,
+    /// The same before the last chunk's epoch.
+    settled: i64,
+    /// The epoch of the last chunk; 0 before the first.
+    last: Epoch,
+    ended: bool,
 }
 
 impl SharedSource {
@@ -87,7 +94,7 @@ impl SharedSource {
             partitions.push(if partition % processes == process {
                 Some(PartitionSlot {
                     read: Mutex::new(ReadSide { reader: Some(source.open(partition)?), next_chunk: 0 }),
-                    commit: Mutex::new(CommitSide { next_chunk: 0, greatest_event_time: NO_WATERMARK }),
+                    commit: Mutex::new(CommitSide { next_chunk: 0, greatest: NO_WATERMARK, settled: NO_WATERMARK, last: 0, ended: false }),
                 })
             } else {
                 None
@@ -122,8 +129,29 @@ impl SharedSource {
     fn delay_us(&self) -> i64 {
         match self.plan.event_time.as_ref().map(|time| time.strategy) {
             Some(WatermarkStrategy::Bounded { delay_us }) => delay_us,
-            None => 0,
+            Some(WatermarkStrategy::Carried) | None => 0,
         }
+    }
+
+    fn timing(&self) -> SourceTiming {
+        self.plan.event_time.as_ref().map(|time| time.timing).unwrap_or_default()
+    }
+
+    /// What moves the watermark of each partition of this process that has not ended and had rows before an epoch.
+    fn greatest_of_open(&self, before: Epoch) -> impl Iterator<Item = i64> {
+        let open = move |slot: &PartitionSlot| {
+            let side = lock(&slot.commit);
+            let greatest = if side.last < before { side.greatest } else { side.settled };
+            (!side.ended && greatest != NO_WATERMARK).then_some(greatest)
+        };
+        self.partitions.iter().flatten().filter_map(open)
+    }
+
+    /// Whether a partition is so far ahead of the slowest that it must wait.
+    fn drifted(&self, slot: &PartitionSlot) -> bool {
+        let Some(bound) = self.timing().max_drift_us else { return false };
+        let own = lock(&slot.commit).greatest;
+        self.greatest_of_open(Epoch::MAX).min().is_some_and(|least| own > least.saturating_add(bound))
     }
 }
 
@@ -234,6 +262,8 @@ struct Reader {
     next_partition: usize,
     /// Chunks read in a row without a pause.
     streak: u32,
+    /// The last epoch in which partitions were looked at for being idle.
+    looked: Epoch,
 }
 
 /// What an attempt to read gave.
@@ -248,12 +278,22 @@ impl Reader {
     fn new(context: SourceWorker) -> Self {
         let decoder = context.shared.source.decoder();
         let next_partition = context.worker;
-        Self { context, decoder, waiting: VecDeque::new(), in_flight: VecDeque::new(), bytes_in_flight: 0, next_partition, streak: 0 }
+        Self {
+            context,
+            decoder,
+            waiting: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            bytes_in_flight: 0,
+            next_partition,
+            streak: 0,
+            looked: 0,
+        }
     }
 
     /// Commits what can be committed and reads at most one chunk.
     fn step(&mut self, released: &mut Released) -> Next {
         self.commit_waiting(released);
+        self.pass_over_idle(released);
         if self.context.control.stopping() {
             if self.waiting.is_empty() || self.context.control.failure().is_some() {
                 // After a failure the chunk that others wait for may never come.
@@ -309,6 +349,9 @@ impl Reader {
         for step in 0..count {
             let partition = (self.next_partition + step) % count;
             let Some(slot) = &shared.partitions[partition] else { continue };
+            if shared.drifted(slot) {
+                continue;
+            }
             let (chunk, taken) = {
                 let mut side = match slot.read.try_lock() {
                     Ok(side) => side,
@@ -350,10 +393,16 @@ impl Reader {
         let mut times = None;
         let mut greatest = NO_WATERMARK;
         if let Some(plan) = &shared.plan.event_time {
-            let full = self.with_metadata(partition, &decoded, self.context.clock.current());
-            let evaluated = evaluate(std::slice::from_ref(&plan.expr), &full);
+            let now = self.context.clock.current();
+            let full = self.with_metadata(partition, &decoded, now);
+            let exprs: Vec<Arc<dyn PhysicalExpr>> = std::iter::once(&plan.expr).chain(&plan.carried).cloned().collect();
+            let mut evaluated = evaluate(&exprs, &full);
+            if let Some(bound) = plan.timing.future_bound_us {
+                reject_future(&mut evaluated, full.num_rows(), i64::try_from(now).unwrap_or(i64::MAX), bound);
+            }
             drop_bad_rows(&mut decoded, &evaluated);
-            let array = evaluated.columns[0].as_primitive::<TimestampMicrosecondType>();
+            // The time itself, or the watermark that the row carries.
+            let array = evaluated.columns[exprs.len() - 1].as_primitive::<TimestampMicrosecondType>();
             // A row without event time moves no watermark; the operator that needs the time reports the row.
             greatest = arrow::compute::max(array).unwrap_or(NO_WATERMARK);
             if shared.watermarks_wanted {
@@ -400,12 +449,18 @@ impl Reader {
                 let mut side = lock(&slot.commit);
                 if side.next_chunk == waiting.chunk {
                     side.next_chunk += 1;
-                    let before = side.greatest_event_time;
-                    if let Some(rows) = &waiting.rows {
-                        side.greatest_event_time = before.max(rows.greatest);
-                    }
+                    let before = side.greatest;
                     // Read under the lock: the epochs of a partition's chunks never fall.
-                    Some((before, side.greatest_event_time, self.context.clock.current()))
+                    let now = self.context.clock.current();
+                    if now > side.last {
+                        side.settled = before;
+                        side.last = now;
+                    }
+                    match &waiting.rows {
+                        Some(rows) => side.greatest = before.max(rows.greatest),
+                        None => side.ended = true,
+                    }
+                    Some((before, side.greatest, now))
                 } else {
                     None
                 }
@@ -416,6 +471,39 @@ impl Reader {
             };
             let Some(waiting) = self.waiting.remove(position) else { break };
             self.release(waiting, before, after, epoch, released);
+        }
+    }
+
+    /// Lets partitions without rows for the declared time follow the fastest, once in an epoch. Rows they read later are judged by
+    /// that watermark, so that none of them meets a window that has closed meanwhile.
+    fn pass_over_idle(&mut self, released: &mut Released) {
+        let shared = Arc::clone(&self.context.shared);
+        let Some(timeout) = shared.timing().idle_timeout_us else { return };
+        let now = self.context.clock.current();
+        if std::mem::replace(&mut self.looked, now) == now {
+            return;
+        }
+        // As of the epoch before: what is read in this one may come sooner or later.
+        let Some(fastest) = shared.greatest_of_open(now).max() else { return };
+        let timeout = u64::try_from(timeout).unwrap_or(u64::MAX);
+        for (partition, slot) in shared.partitions.iter().enumerate().filter_map(|(at, slot)| Some((at, slot.as_ref()?))) {
+            // Somebody is reading it, so it is not idle.
+            let Ok(read) = slot.read.try_lock() else { continue };
+            let mut side = lock(&slot.commit);
+            if side.last == 0 {
+                side.last = now;
+            }
+            let idle = read.next_chunk == side.next_chunk && !side.ended && now.saturating_sub(side.last) >= timeout;
+            if !idle || side.greatest >= fastest {
+                continue;
+            }
+            side.greatest = fastest;
+            side.settled = fastest;
+            let watermark = fastest.saturating_sub(shared.delay_us()).max(NO_WATERMARK + 1);
+            let update = WatermarkUpdate { source: shared.id, partition: u32::try_from(partition).unwrap_or(u32::MAX), watermark };
+            // Under the lock, so that no row is judged by it before the epoch it is told in.
+            released.watermarks.push((now, update));
+            self.context.metrics.sources[shared.id as usize].watermark(partition, watermark);
         }
     }
 
@@ -485,6 +573,14 @@ impl Reader {
             .collect();
         Arc::new(Schema::new(fields))
     }
+}
+
+/// Makes rows bad whose event time is too far ahead of the clock.
+fn reject_future(evaluated: &mut Evaluated, of: usize, now: i64, bound: i64) {
+    let limit = now.saturating_add(bound);
+    let times = evaluated.columns[0].as_primitive::<TimestampMicrosecondType>();
+    let ahead: Vec<u32> = (0..times.len()).filter(|row| times.is_valid(*row) && times.value(*row) > limit).map(|row| row as u32).collect();
+    evaluated.reject(of, &ahead, &format!("event time is more than {} ahead of the clock", format_us(bound)));
 }
 
 /// The watermark of each row: that of the rows before it in its partition.

@@ -425,7 +425,11 @@ impl<'a> Planner<'a> {
                             crate::catalog::ColumnValue::Computed(_) => extra.push("computed".to_string()),
                         }
                         if let Some((_, delay)) = source.event_time.filter(|(at, _)| *at == place) {
-                            extra.push(format!("event time, watermark {} behind", crate::duration::format_us(delay)));
+                            extra.push(match (&source.carried, delay) {
+                                (Some(_), _) => "event time, watermark carried by rows".to_string(),
+                                (None, ..0) => "event time, strictly ascending".to_string(),
+                                (None, delay) => format!("event time, watermark {} behind", crate::duration::format_us(delay)),
+                            });
                         }
                         row(&column.field, extra.join(", "));
                     }

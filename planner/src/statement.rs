@@ -185,8 +185,10 @@ pub struct PrimaryKey {
 pub struct Watermark {
     /// The column, declared or computed.
     pub column: Name,
-    /// The watermark is the greatest time so far minus this, in microseconds; 0 for ascending times. Never negative.
+    /// The watermark is the greatest time so far minus this, in microseconds; 0 for ascending times, −1 for strictly ascending ones.
     pub delay_us: i64,
+    /// Any other watermark: the greatest value so far of this expression over the row; a null moves nothing.
+    pub expr: Option<Box<ast::Expr>>,
     /// The strategy's words: `ts - INTERVAL '5' SECOND`.
     pub strategy_span: Span,
     /// The declaration.

@@ -4,6 +4,7 @@
 
 mod options;
 mod source;
+mod timing;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -137,7 +138,8 @@ impl<'a> Catalog<'a> {
             (true, false) => Side::Sink,
             (false, _) => Side::Source,
         };
-        options::resolve(spec, &create.options, side, &create.name.value, create.name.span)?;
+        let own: Vec<_> = create.options.iter().filter(|setting| !timing::is_option(&setting.key)).cloned().collect();
+        options::resolve(spec, &own, side, &create.name.value, create.name.span)?;
         let (can_read, can_write, connector) = (spec.source, create.table && spec.sink, spec.name);
         self.enter(&create.name, create.if_not_exists, create.span, || {
             Relation::Table(TableEntry { create: create.clone(), connector, can_read, can_write, source: OnceCell::new() })

@@ -6,12 +6,12 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion_common::DFSchema;
 use datafusion_expr::{Expr, cast};
 
-use super::{Catalog, duplicates, find_name, options, unknown_declared};
+use super::{Catalog, duplicates, find_name, options, timing, unknown_declared};
 use crate::connector::{Options, Side};
 use crate::error::nearest;
 use crate::logical::{self, ident_column};
 use crate::parse::arrow_type;
-use crate::plan::{ChangelogKind, ErrorPolicy, MetadataColumn};
+use crate::plan::{ChangelogKind, ErrorPolicy, MetadataColumn, SourceTiming};
 use crate::statement::{ColumnKind, CreateSource, Name};
 use crate::{PlanError, Span};
 
@@ -27,6 +27,9 @@ pub(crate) struct SourceTable {
     pub(crate) columns: Vec<SourceColumn>,
     /// The column of event time and the delay of its watermark, in microseconds.
     pub(crate) event_time: Option<(usize, i64)>,
+    /// The watermark that rows carry, over declared and metadata columns, where it is not the event time minus a delay.
+    pub(crate) carried: Option<Expr>,
+    pub(crate) timing: SourceTiming,
     pub(crate) on_error: ErrorPolicy,
     pub(crate) bounded: bool,
     /// Which changes its rows make.
@@ -100,7 +103,9 @@ fn declared_column(place: usize, field: &FieldRef) -> SourceColumn {
 pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Arc<SourceTable>, Vec<PlanError>> {
     let name = &create.name.value;
     let spec = options::connector(catalog.connectors, &create.options, name, create.name.span).map_err(|error| vec![error])?;
-    let options = options::resolve(spec, &create.options, Side::Source, name, create.name.span)?;
+    let (timing_options, own): (Vec<_>, Vec<_>) = create.options.iter().cloned().partition(|setting| timing::is_option(&setting.key));
+    let timing = timing::resolve(&timing_options, name)?;
+    let options = options::resolve(spec, &own, Side::Source, name, create.name.span)?;
 
     let columns = create.columns.as_ref().map_or(&[][..], |columns| &columns.columns);
     let mut errors = duplicates(columns);
@@ -189,12 +194,21 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
     }
     // A column whose own declaration is wrong is not reported missing as well.
     let mut event_time = None;
+    let mut carried = None;
     if errors.is_empty() {
         match &create.watermark {
-            Some(watermark) => match event_column(&out, &watermark.column, name) {
-                Ok(place) => event_time = Some((place, watermark.delay_us)),
-                Err(error) => errors.push(error),
-            },
+            Some(watermark) => {
+                match event_column(&out, &watermark.column, name) {
+                    Ok(place) => event_time = Some((place, watermark.delay_us)),
+                    Err(error) => errors.push(error),
+                }
+                if let Some(expr) = &watermark.expr {
+                    match carried_watermark(catalog, expr, watermark.strategy_span, &base, &out) {
+                        Ok(expr) => carried = Some(expr),
+                        Err(mut wrong) => errors.append(&mut wrong),
+                    }
+                }
+            }
             None => {
                 event_time = facts.event_time.as_ref().and_then(|(column, disorder)| {
                     let place = out.iter().position(|it| it.field.name() == column)?;
@@ -202,6 +216,9 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
                 });
             }
         }
+    }
+    if errors.is_empty() && event_time.is_none() {
+        errors.extend(timing::without_watermark(&timing_options, name));
     }
     if !errors.is_empty() {
         return Err(errors);
@@ -213,6 +230,8 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
         declared,
         columns: out,
         event_time,
+        carried,
+        timing,
         on_error: create.on_error.as_ref().map_or(ErrorPolicy::Fail, |(policy, _)| policy.clone()),
         bounded: facts.bounded,
         changelog: facts.changelog,
@@ -258,6 +277,28 @@ fn computed(
     logical::coerce(catalog, resolved, &schema, span)
 }
 
+/// The watermark that rows carry, in microseconds.
+fn carried_watermark(
+    catalog: &Catalog<'_>,
+    expr: &datafusion_sql::sqlparser::ast::Expr,
+    span: Span,
+    base: &Schema,
+    columns: &[SourceColumn],
+) -> Result<Expr, Vec<PlanError>> {
+    let (expr, data_type, _) = computed(catalog, expr, base, columns)?;
+    match &data_type {
+        DataType::Timestamp(TimeUnit::Microsecond, None) => Ok(expr),
+        DataType::Timestamp(_, _) => Ok(cast(expr, DataType::Timestamp(TimeUnit::Microsecond, None))),
+        other => {
+            let message = format!("a watermark is a timestamp, not {}", logical::type_name(other));
+            Err(vec![
+                PlanError::new("plan::type_mismatch", message, span)
+                    .help("Write an expression that gives a timestamp, or null for rows that carry none."),
+            ])
+        }
+    }
+}
+
 fn event_column(columns: &[SourceColumn], name: &Name, source: &str) -> Result<usize, PlanError> {
     let Some(place) = find_name(columns.iter().map(|column| column.field.name().as_str()), name) else {
         let error = PlanError::new("plan::unknown_column", format!("column \"{}\" does not exist", name.value), name.span)
@@ -300,6 +341,8 @@ pub(super) fn from_path(catalog: &Catalog<'_>, path: &str, span: Option<Span>) -
         declared,
         columns,
         event_time,
+        carried: None,
+        timing: SourceTiming::default(),
         on_error: ErrorPolicy::Fail,
         bounded: facts.bounded,
         changelog: facts.changelog,

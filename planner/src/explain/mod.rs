@@ -62,8 +62,17 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
                 fields.push(("computed", list(&computed)));
             }
             if let Some(time) = &source.event_time {
-                let WatermarkStrategy::Bounded { delay_us } = time.strategy;
-                fields.push(("watermark", minus(&time.column, delay_us)));
+                let watermark = match (time.strategy, &time.carried) {
+                    (WatermarkStrategy::Bounded { delay_us }, _) => minus(&time.column, delay_us),
+                    (WatermarkStrategy::Carried, carried) => carried.as_ref().map(text).unwrap_or_default(),
+                };
+                fields.push(("watermark", watermark));
+                let timing = [
+                    ("idle_timeout", time.timing.idle_timeout_us),
+                    ("max_drift", time.timing.max_drift_us),
+                    ("future_bound", time.timing.future_bound_us),
+                ];
+                fields.extend(timing.into_iter().filter_map(|(name, us)| Some((name, format_us(us?)))));
             }
             match &source.on_error {
                 ErrorPolicy::Fail => {}
@@ -220,7 +229,11 @@ fn watermark_text(plan: &PhysicalPlan, watermark: &WatermarkPlan) -> String {
 }
 
 fn minus(of: &str, delay_us: i64) -> String {
-    if delay_us == 0 { of.to_string() } else { format!("{of}-{}", format_us(delay_us)) }
+    match delay_us {
+        0 => of.to_string(),
+        ..0 => format!("{of}+{}", format_us(-delay_us)),
+        _ => format!("{of}-{}", format_us(delay_us)),
+    }
 }
 
 fn key_text(key: &KeyPlan, below: &Schema) -> String {
@@ -323,6 +336,7 @@ pub fn to_json(plan: &PhysicalPlan) -> String {
                 "output": source.output.iter().map(|it| format!("{} AS {}", text(&it.expr), it.name)).collect::<Vec<_>>(),
                 "event_time": source.event_time.as_ref().map(|time| serde_json::json!({
                     "column": time.column, "expr": text(&time.expr), "strategy": time.strategy,
+                    "carried": time.carried.as_ref().map(text), "timing": time.timing,
                 })),
             })
         })

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion_common::DFSchema;
 
 use super::expr::{Physical, columns, in_microseconds, physical, remap};
@@ -338,11 +338,16 @@ fn source_plan(source: &SourceUse, kept: &[usize], keeps_time: bool) -> SourcePl
     let event_time = table.event_time.filter(|(place, _)| keeps_time || kept.contains(place)).map(|(place, delay_us)| {
         let column = &source.columns[place];
         let expr = in_microseconds(over_base(&column.value, &column.field), column.field.data_type());
-        EventTimePlan { column: column.field.name().clone(), expr, strategy: WatermarkStrategy::Bounded { delay_us } }
+        let carried = table.carried.as_ref().map(|it| {
+            let field = Field::new("watermark", DataType::Timestamp(TimeUnit::Microsecond, None), true);
+            over_base(&ColumnValue::Computed(it.clone()), &field)
+        });
+        let strategy = if carried.is_some() { WatermarkStrategy::Carried } else { WatermarkStrategy::Bounded { delay_us } };
+        EventTimePlan { column: column.field.name().clone(), expr, strategy, carried, timing: table.timing }
     });
 
     let mut used: BTreeSet<usize> = output.iter().flat_map(|it| columns(&it.expr)).collect();
-    used.extend(event_time.iter().flat_map(|it| columns(&it.expr)));
+    used.extend(event_time.iter().flat_map(|it| std::iter::once(&it.expr).chain(&it.carried)).flat_map(columns));
     let width = table.declared.fields().len();
     if let Some(place) = cheapest(table.declared.fields()).filter(|_| used.iter().all(|place| *place >= width)) {
         // Rows are counted by a column at least.
@@ -359,7 +364,11 @@ fn source_plan(source: &SourceUse, kept: &[usize], keeps_time: bool) -> SourcePl
     for it in &mut output {
         it.expr = remap(&it.expr, &place);
     }
-    let event_time = event_time.map(|it| EventTimePlan { expr: remap(&it.expr, &place), ..it });
+    let event_time = event_time.map(|it| EventTimePlan {
+        expr: remap(&it.expr, &place),
+        carried: it.carried.as_ref().map(|carried| remap(carried, &place)),
+        ..it
+    });
     let read_schema = Arc::new(Schema::new(read.iter().map(|place| Arc::clone(&table.declared.fields()[*place])).collect::<Vec<_>>()));
     SourcePlan {
         name: table.name.clone(),

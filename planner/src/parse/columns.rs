@@ -3,7 +3,7 @@
 use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::create::take_names;
-use super::cursor::{Cursor, Parsed, quote};
+use super::cursor::{Cursor, Parsed};
 use super::{durations, query, types};
 use crate::statement::{Column, ColumnKind, Columns, Name, PrimaryKey, Watermark};
 use crate::{PlanError, Span};
@@ -190,13 +190,32 @@ fn take_watermark(cursor: &mut Cursor<'_>) -> Parsed<Watermark> {
     cursor.expect("WATERMARK")?;
     cursor.expect("FOR")?;
     let column = cursor.name("the event time column")?;
-    let (delay_us, strategy_span) = if cursor.sees(&["WITH"]) {
-        take_watermark_strategy(cursor)?
-    } else {
-        cursor.expect("AS").map_err(|error| error.help(how(&column.value)))?;
-        take_watermark_expr(cursor, &column)?
-    };
-    Ok(Watermark { column, delay_us, strategy_span, span: cursor.since(start) })
+    if cursor.sees(&["WITH"]) {
+        let (delay_us, strategy_span) = take_watermark_strategy(cursor)?;
+        return Ok(Watermark { column, delay_us, expr: None, strategy_span, span: cursor.since(start) });
+    }
+    cursor.expect("AS").map_err(|error| error.help(how(&column.value)))?;
+    let at = cursor.at;
+    match take_watermark_bound(cursor, &column) {
+        Ok((delay_us, strategy_span)) => Ok(Watermark { column, delay_us, expr: None, strategy_span, span: cursor.since(start) }),
+        Err(Bound::Wrong(error)) => Err(error),
+        // Any other expression carries the watermark itself.
+        Err(Bound::Other(simple)) => {
+            cursor.at = at;
+            let end = cursor.tokens.len();
+            let (expr, strategy_span) = query::take_expr(&mut cursor.until(end)).map_err(|_| simple)?;
+            cursor.at = end;
+            Ok(Watermark { column, delay_us: 0, expr: Some(expr), strategy_span, span: cursor.since(start) })
+        }
+    }
+}
+
+/// Why a watermark is not the column minus a duration.
+enum Bound {
+    /// It is meant to be, and is wrong.
+    Wrong(PlanError),
+    /// It may be another expression; what to say if it is none.
+    Other(PlanError),
 }
 
 fn how(column: &str) -> String {
@@ -206,32 +225,30 @@ fn how(column: &str) -> String {
 }
 
 /// Takes `ts` or `ts - duration`.
-fn take_watermark_expr(cursor: &mut Cursor<'_>, column: &Name) -> Parsed<(i64, Span)> {
+fn take_watermark_bound(cursor: &mut Cursor<'_>, column: &Name) -> Result<(i64, Span), Bound> {
     let start = cursor.at;
     let rest = cursor.rest().first().zip(cursor.rest().last()).map_or_else(|| cursor.here(), |(first, last)| first.span.to(last.span));
     let wrong = |message: &str, span: Span| PlanError::new("parse::watermark", message, span).label("not a bound").help(how(&column.value));
     let round = cursor.take_mark(&Token::LParen);
-    let name = cursor.name("the event time column").map_err(|error| error.help(how(&column.value)))?;
+    let name = cursor.name("the event time column").map_err(|error| Bound::Other(error.help(how(&column.value))))?;
     let same = if name.quoted || column.quoted { name.value == column.value } else { name.value.eq_ignore_ascii_case(&column.value) };
-    if cursor.sees_any_mark(&[Token::LParen, Token::Period]) {
-        return Err(wrong("a watermark is the column, or the column minus a duration", rest));
-    }
-    if !same {
-        return Err(wrong(&format!("the watermark of {} is made of {}", quote(&column.value), quote(&name.value)), name.span));
+    let other = || Bound::Other(wrong("a watermark is the column minus a duration, or an expression that carries it", rest));
+    if cursor.sees_any_mark(&[Token::LParen, Token::Period]) || !same {
+        return Err(other());
     }
     let mut delay_us = 0;
     if cursor.take_mark(&Token::Minus) {
-        let (us, span) = durations::take(cursor, "how late rows may come")?;
+        let (us, span) = durations::take(cursor, "how late rows may come").map_err(Bound::Wrong)?;
         if us < 0 {
-            return Err(wrong("a watermark cannot run ahead of the time", span));
+            return Err(Bound::Wrong(wrong("a watermark cannot run ahead of the time", span)));
         }
         delay_us = us;
     }
     if round {
-        cursor.expect_mark(&Token::RParen)?;
+        cursor.expect_mark(&Token::RParen).map_err(Bound::Other)?;
     }
     if !cursor.at_end() {
-        return Err(wrong("a watermark is the column, or the column minus a duration", rest));
+        return Err(other());
     }
     Ok((delay_us, cursor.since(start)))
 }
@@ -243,10 +260,15 @@ pub(super) fn take_watermark_strategy(cursor: &mut Cursor<'_>) -> Parsed<(i64, S
     cursor.take(&["WATERMARK"]);
     let start = cursor.at;
     if cursor.take(&["ASCENDING_TIMESTAMPS"]) {
+        let mut delay_us = 0;
         if cursor.take_mark(&Token::LParen) {
+            // A watermark one microsecond past the greatest time: a row at that very time is late.
+            if cursor.take(&["STRICT"]) {
+                delay_us = -1;
+            }
             cursor.expect_mark(&Token::RParen)?;
         }
-        return Ok((0, cursor.since(start)));
+        return Ok((delay_us, cursor.since(start)));
     }
     if cursor.take(&["BOUNDED_OUT_OF_ORDERNESS"]) {
         cursor.expect_mark(&Token::LParen)?;

@@ -114,7 +114,7 @@ fn take_tail(cursor: &mut Cursor<'_>, sink: bool, errors: &mut Vec<PlanError>) -
                 (0, column.span)
             };
             let span = cursor.since(start);
-            once(&mut tail.timestamp_by, Watermark { column, delay_us, strategy_span, span }, "TIMESTAMP BY", span)?;
+            once(&mut tail.timestamp_by, Watermark { column, delay_us, expr: None, strategy_span, span }, "TIMESTAMP BY", span)?;
         } else if sink && cursor.take(&["FORMAT"]) {
             let key_span = cursor.since(start);
             let (value, value_span) = options::take_key(cursor, "a format, such as ndjson")?;

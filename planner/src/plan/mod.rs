@@ -15,7 +15,7 @@ pub use aggregate::{AggregateClass, AggregateFunction, AggregatePlan, SortKey};
 pub use join::{ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPlan, Retention, SetOperation};
 pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan};
 pub use sink::SinkPlan;
-pub use source::{ErrorPolicy, EventTimePlan, MetadataColumn, SourcePlan, WatermarkStrategy};
+pub use source::{ErrorPolicy, EventTimePlan, MetadataColumn, SourcePlan, SourceTiming, WatermarkStrategy};
 pub use window::{Emit, LateStrategy, TimeDomain, WindowColumn, WindowKind, WindowPlan};
 
 use std::sync::Arc;

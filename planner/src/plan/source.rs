@@ -83,6 +83,22 @@ pub struct EventTimePlan {
     pub expr: Arc<dyn PhysicalExpr>,
     /// The promise.
     pub strategy: WatermarkStrategy,
+    /// The watermark that a row carries, as `Timestamp(µs)` over decoded and metadata columns: for [`WatermarkStrategy::Carried`].
+    pub carried: Option<Arc<dyn PhysicalExpr>>,
+    /// What else moves or holds the watermark.
+    pub timing: SourceTiming,
+}
+
+/// What moves and holds a source's watermark besides its rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct SourceTiming {
+    /// A partition without rows for this long, in microseconds, stops holding the others back: its watermark becomes the greatest of
+    /// the source's partitions, and rows it reads later are judged by that.
+    pub idle_timeout_us: Option<i64>,
+    /// A partition whose watermark is this far, in microseconds, ahead of the slowest of the source waits.
+    pub max_drift_us: Option<i64>,
+    /// A row whose event time is this far, in microseconds, ahead of the clock is bad: it moves no watermark and goes where ON ERROR says.
+    pub future_bound_us: Option<i64>,
 }
 
 /// The watermark of a partition after some rows, in microseconds.
@@ -91,9 +107,11 @@ pub struct EventTimePlan {
 pub enum WatermarkStrategy {
     /// The greatest event time so far, minus a delay. A delay of 0 is `ascending`: equal times are in time.
     Bounded {
-        /// The delay.
+        /// The delay; −1 for strictly ascending times, where an equal time is late.
         delay_us: i64,
     },
+    /// The greatest watermark that a row carried so far; rows that carry none move nothing (punctuated watermarks).
+    Carried,
 }
 
 /// What happens to a bad row.
