@@ -96,6 +96,10 @@ impl<'a> Summary<'a> {
             if operator.errors > 0 {
                 facts.push(format!("{} could not be computed", figures::counted(operator.errors, "result")));
             }
+            if operator.ignored > 0 {
+                let ignored = figures::counted(operator.ignored, "change");
+                facts.push(format!("{ignored} ignored: deletions of keys that are not there, or rows of an earlier partition"));
+            }
             if operator.groups > 0 {
                 facts.push(format!("{} held in {}", figures::counted(operator.groups, "group"), figures::bytes(operator.state_bytes)));
             }

@@ -32,6 +32,8 @@ pub(crate) fn source_plan(connector: &str, pairs: &[(&str, &str)], declared: &Sc
         event_time: None,
         on_error: ErrorPolicy::Fail,
         bounded: true,
+        changelog: ChangelogKind::AppendOnly,
+        key: None,
     }
 }
 

@@ -169,6 +169,8 @@ pub(crate) struct OperatorMetrics {
     name: &'static str,
     pub(crate) late: AtomicU64,
     pub(crate) errors: AtomicU64,
+    /// Changes that meant nothing.
+    pub(crate) ignored: AtomicU64,
     /// One slot per worker of the process: groups and bytes held.
     pub(crate) held: Vec<(AtomicU64, AtomicU64)>,
 }
@@ -177,6 +179,7 @@ impl Metrics {
     pub(crate) fn new(plan: &PhysicalPlan, workers: usize) -> Self {
         let operators = plan.nodes().iter().filter_map(|node| match &node.op {
             PhysicalOp::Aggregate { .. } => Some((node.id.0, "Aggregate")),
+            PhysicalOp::Upsert(_) => Some((node.id.0, "Upsert")),
             PhysicalOp::Arrange(_) => Some((node.id.0, "Arrange")),
             PhysicalOp::Join(_) => Some((node.id.0, "Join")),
             PhysicalOp::AsOf(_) => Some((node.id.0, "AsOfJoin")),
@@ -197,6 +200,7 @@ impl Metrics {
                     name,
                     late: AtomicU64::new(0),
                     errors: AtomicU64::new(0),
+                    ignored: AtomicU64::new(0),
                     held: (0..workers).map(|_| Default::default()).collect(),
                 })
                 .collect(),
@@ -224,6 +228,7 @@ impl Metrics {
                     name: operator.name,
                     late: operator.late.load(Relaxed),
                     errors: operator.errors.load(Relaxed),
+                    ignored: operator.ignored.load(Relaxed),
                     groups: operator.held.iter().map(|held| held.0.load(Relaxed)).sum(),
                     state_bytes: operator.held.iter().map(|held| held.1.load(Relaxed)).sum(),
                 })

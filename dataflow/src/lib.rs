@@ -21,5 +21,6 @@ mod sink;
 mod source;
 pub mod state;
 mod stateless;
+mod upsert;
 pub mod watermark;
 mod wire;

@@ -20,6 +20,7 @@ use crate::error_row::{ErrorDesk, error_sink, sources_below};
 use crate::sink::{OpenSinks, SinkContext, sink};
 use crate::source::{SharedSource, SourceWorker, source};
 use crate::stateless::{Chain, stateless};
+use crate::upsert::{UpsertContext, upsert};
 use crate::watermark::WatermarkUpdate;
 
 /// What the workers of a process share.
@@ -65,6 +66,11 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let (rows, failed) = stateless(relations[input].clone(), &node.id.to_string(), Chain::new(steps, schemas));
                 relations.insert(node.id, rows);
                 errors.push(failed);
+            }
+            PhysicalOp::Upsert(plan) => {
+                let context =
+                    UpsertContext { node, plan, metrics: Arc::clone(&process.metrics), local_worker: scope.index() % process.workers };
+                relations.insert(node.id, upsert(relations[&plan.input].clone(), &context));
             }
             PhysicalOp::Union { inputs } => {
                 let streams: Vec<_> = inputs.iter().map(|input| relations[input].clone()).collect();

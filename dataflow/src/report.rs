@@ -64,6 +64,8 @@ pub struct OperatorReport {
     pub late: u64,
     /// Results that could not be computed, such as sums that overflow.
     pub errors: u64,
+    /// Changes that meant nothing: deletions of keys that are not there, rows of a partition before the one a key was last in.
+    pub ignored: u64,
     /// Groups held.
     pub groups: u64,
     /// Bytes held, about.

@@ -113,12 +113,19 @@ pub struct SourceFacts {
     pub event_time: Option<(String, i64)>,
     /// Which changes its rows make. `Upsert` needs a primary key, which the statement declares.
     pub changelog: ChangelogKind,
+    /// Where a primary key is declared, rows replace each other by it, though `changelog` says otherwise.
+    pub upsert_with_key: bool,
 }
 
 impl SourceFacts {
     /// Facts of a source whose rows are only ever added.
     pub fn append_only(schema: Option<SchemaRef>, bounded: bool) -> Self {
-        Self { schema, bounded, event_time: None, changelog: ChangelogKind::AppendOnly }
+        Self { schema, bounded, event_time: None, changelog: ChangelogKind::AppendOnly, upsert_with_key: false }
+    }
+
+    /// Which changes the rows make, with or without a primary key.
+    pub fn changelog_with(&self, primary_key: bool) -> ChangelogKind {
+        if primary_key && self.upsert_with_key { ChangelogKind::Upsert } else { self.changelog }
     }
 }
 

@@ -76,6 +76,10 @@ fn check(plan: &PhysicalPlan) {
                     below = Arc::clone(after);
                 }
             }
+            PhysicalOp::Upsert(upsert) => {
+                assert_eq!(&plan.node(upsert.input).props.schema, schema, "{what}");
+                assert!(upsert.key.iter().all(|place| !schema.field(*place).is_nullable()), "{what}: a key has no nulls");
+            }
             PhysicalOp::Union { inputs } => {
                 assert!(inputs.iter().all(|input| plan.node(*input).props.schema.fields() == schema.fields()), "{what}");
             }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
-use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
+use arrow::compute::{CastOptions, cast_with_options, filter};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use tidemark_connectors::io::{DeadLetters, Io};
 use tidemark_connectors::sink::{Placement, Sink, SinkReport};
@@ -287,13 +287,14 @@ impl Decoder for MemoryDecoder {
             for (i, row) in rows.iter().enumerate() {
                 if array.is_null(i) && row.get(*position).is_some_and(Option::is_some) {
                     bad.entry(i).or_insert_with(|| format!("column \"{}\" is not a {}", field.name(), field.data_type()));
+                } else if array.is_null(i) && !field.is_nullable() {
+                    bad.entry(i).or_insert_with(|| format!("column \"{}\" is null", field.name()));
                 }
             }
             columns.push(array);
         }
-        let batch = batch(&self.plan.read_schema, columns, rows.len())?;
         let mut diffs = Vec::new();
-        if self.plan.options.get("changelog") == Some("retract") {
+        if matches!(self.plan.options.get("changelog"), Some("retract" | "upsert")) {
             let place = self.plan.declared.fields().len();
             for (i, row) in rows.iter().enumerate() {
                 let diff = row.get(place).and_then(Option::as_deref).and_then(|cell| cell.parse().ok()).filter(|diff| *diff != 0);
@@ -314,10 +315,13 @@ impl Decoder for MemoryDecoder {
             .collect();
         if bad.is_empty() {
             let diffs = has_diffs.then_some(diffs);
-            return Ok(Decoded { columns: batch, offsets: Offsets::Dense { first: chunk.offset }, diffs, errors });
+            let columns = batch(&self.plan.read_schema, columns, rows.len())?;
+            return Ok(Decoded { columns, offsets: Offsets::Dense { first: chunk.offset }, diffs, errors });
         }
         let mask: arrow::array::BooleanArray = (0..rows.len()).map(|i| Some(!bad.contains_key(&i))).collect();
-        let columns = filter_record_batch(&batch, &mask).map_err(|error| ConnectorError::new(&self.plan.name, error))?;
+        let kept: Result<Vec<ArrayRef>, _> = columns.iter().map(|column| filter(column, &mask)).collect();
+        let kept = kept.map_err(|error| ConnectorError::new(&self.plan.name, error))?;
+        let columns = batch(&self.plan.read_schema, kept, rows.len() - bad.len())?;
         let offsets = (0..rows.len()).filter(|i| !bad.contains_key(i)).map(|i| chunk.offset + i as u64).collect();
         let diffs = has_diffs.then(|| (0..rows.len()).filter(|i| !bad.contains_key(i)).map(|i| diffs[i]).collect());
         Ok(Decoded { columns, offsets: Offsets::Each(Arc::new(offsets)), diffs, errors })

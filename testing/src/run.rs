@@ -101,11 +101,11 @@ const BOUNDED: OptionSpec = OptionSpec {
 const CHANGELOG: OptionSpec = OptionSpec {
     name: "changelog",
     aliases: &[],
-    kind: OptionKind::OneOf(&["append", "retract"]),
+    kind: OptionKind::OneOf(&["append", "retract", "upsert"]),
     side: Side::Source,
     required: false,
     default: Some("append"),
-    help: "Which changes the rows make. With 'retract' each row has one more cell behind its columns: its diff.",
+    help: "Which changes the rows make. With 'retract' each row has one more cell behind its columns, its diff; with 'upsert' +1 or -1.",
 };
 
 const SPECS: [ConnectorSpec; 3] = [
@@ -132,6 +132,7 @@ impl ConnectorCatalog for TestConnectors {
     fn source_facts(&self, _connector: &str, options: &Options, _declared: Option<&SchemaRef>) -> Result<SourceFacts, String> {
         let changelog = match options.get("changelog") {
             Some("retract") => ChangelogKind::Retract,
+            Some("upsert") => ChangelogKind::Upsert,
             _ => ChangelogKind::AppendOnly,
         };
         Ok(SourceFacts { changelog, ..SourceFacts::append_only(None, options.flag("bounded")) })

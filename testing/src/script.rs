@@ -16,7 +16,8 @@
 //! 2  +1  AAA  40
 //! late 1
 //! ```
-//! `input NAME retract (…)` declares a changelog: each row then has its diff behind its columns.
+//! `input NAME retract (…)` declares a changelog: each row then has its diff behind its columns. `upsert` instead of `retract`: rows
+//! replace those with their PRIMARY KEY (`+1`) or delete them (`-1`).
 //! `--` ends a step: the rows between two of them enter in one epoch, in all inputs and partitions alike. `also` is another
 //! spelling that must give the same. A change is its step (from 1), its diff and its row. Times without a day are on 1970-01-01.
 
@@ -220,9 +221,10 @@ fn job(inputs: &[(String, String, Vec<TextPartition>)], setup: &str, query: &str
     let mut tables = BTreeMap::new();
     for (name, columns, partitions) in inputs {
         let (columns, rest) = columns.rsplit_once(')').unwrap_or((columns, ""));
-        let (columns, options) = match columns.strip_prefix("retract ") {
-            Some(columns) => (columns, "connector = 'test', changelog = 'retract'"),
-            None => (columns, "connector = 'test'"),
+        let (columns, options) = match (columns.strip_prefix("retract "), columns.strip_prefix("upsert ")) {
+            (Some(columns), _) => (columns, "connector = 'test', changelog = 'retract'"),
+            (_, Some(columns)) => (columns, "connector = 'test', changelog = 'upsert'"),
+            (None, None) => (columns, "connector = 'test'"),
         };
         sql.push_str(&format!("CREATE SOURCE {name} {columns}) WITH ({options}){rest};\n"));
         tables.insert(name.clone(), partitions.clone());
@@ -261,8 +263,9 @@ pub fn outcome_text(outcome: &Outcome) -> String {
     if let Ok(report) = &outcome.report {
         let late: u64 = report.operators.iter().map(|operator| operator.late).sum();
         let errors: u64 = report.operators.iter().map(|operator| operator.errors).sum();
+        let ignored: u64 = report.operators.iter().map(|operator| operator.ignored).sum();
         let bad: u64 = report.sources.iter().map(|source| source.bad).sum();
-        for (name, count) in [("late", late), ("errors", errors), ("bad", bad)] {
+        for (name, count) in [("late", late), ("errors", errors), ("ignored", ignored), ("bad", bad)] {
             if count > 0 {
                 lines.push(format!("{name} {count}"));
             }

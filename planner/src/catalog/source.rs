@@ -34,6 +34,8 @@ pub(crate) struct SourceTable {
     pub(crate) bounded: bool,
     /// Which changes its rows make.
     pub(crate) changelog: ChangelogKind,
+    /// The primary key as positions in `columns`, if one is declared.
+    pub(crate) key: Option<Vec<usize>>,
 }
 
 /// A column and where its values come from.
@@ -60,6 +62,15 @@ impl SourceTable {
     pub(crate) fn metadata(&self) -> impl Iterator<Item = MetadataColumn> {
         let shown = if self.changelog == ChangelogKind::Retract { &[][..] } else { &MetadataColumn::ALL[..] };
         shown.iter().copied().filter(|it| !self.columns.iter().any(|column| column.field.name() == it.name()))
+    }
+
+    /// The primary key as positions in `declared`, if all of it is there.
+    pub(crate) fn declared_key(&self) -> Option<Vec<usize>> {
+        let declared = |place: &usize| match self.columns[*place].value {
+            ColumnValue::Declared(place) => Some(place),
+            ColumnValue::Metadata(_) | ColumnValue::Computed(_) => None,
+        };
+        self.key.as_ref()?.iter().map(declared).collect()
     }
 
     /// All columns: those `*` shows, then the metadata columns.
@@ -123,16 +134,21 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
         vec![PlanError::new("plan::source", reason, span).label(format!("source \"{name}\""))]
     })?;
     let inferred = said.is_none();
-    let Some(declared) = said.or(facts.schema) else {
+    let primary_key = create.columns.as_ref().and_then(|columns| columns.primary_key.as_ref());
+    let changelog = facts.changelog_with(primary_key.is_some());
+    let Some(mut declared) = said.or(facts.schema) else {
         let error = PlanError::new("plan::missing_columns", format!("source \"{name}\" declares no columns"), create.name.span);
         return Err(vec![error.help(format!("Declare its columns: CREATE SOURCE {name} (a BIGINT, …) WITH (…)."))]);
     };
 
+    if let (ChangelogKind::Upsert, Some(key)) = (changelog, primary_key) {
+        declared = keyed_by(&declared, &key.columns);
+    }
     let mut out: Vec<SourceColumn> = Vec::new();
     if inferred {
         out.extend(declared.fields().iter().enumerate().map(|(place, field)| declared_column(place, field)));
     }
-    let retracts = facts.changelog == ChangelogKind::Retract;
+    let retracts = changelog == ChangelogKind::Retract;
     let base = if retracts { declared.as_ref().clone() } else { SourceTable::base_schema(&declared) };
     for column in columns {
         match &column.kind {
@@ -183,14 +199,26 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
             },
         }
     }
-    if let Some(key) = create.columns.as_ref().and_then(|columns| columns.primary_key.as_ref()) {
+    let mut key = None;
+    if let Some(primary) = primary_key {
         let fields: Vec<Field> = out.iter().map(|column| column.field.as_ref().clone()).collect();
-        errors.extend(
-            key.columns
-                .iter()
-                .filter(|name| find_name(fields.iter().map(|field| field.name().as_str()), name).is_none())
-                .map(|name| unknown_declared(name, &fields)),
-        );
+        let mut places = Vec::new();
+        for name in &primary.columns {
+            match find_name(fields.iter().map(|field| field.name().as_str()), name) {
+                Some(place) if changelog == ChangelogKind::Upsert && !matches!(out[place].value, ColumnValue::Declared(_)) => {
+                    let message = format!("primary key \"{}\" is not a column of the record", name.value);
+                    let error = PlanError::new("plan::upsert_key", message, name.span);
+                    errors.push(error.help("Rows replace each other by columns they hold themselves: name those."));
+                }
+                Some(place) => places.push(place),
+                None => errors.push(unknown_declared(name, &fields)),
+            }
+        }
+        key = Some(places);
+    } else if changelog == ChangelogKind::Upsert && errors.is_empty() {
+        let message = format!("rows of \"{name}\" replace each other, and it has no primary key");
+        let error = PlanError::new("plan::missing_key", message, create.name.span);
+        errors.push(error.help("Say which rows are the same: add PRIMARY KEY (column, …) NOT ENFORCED to its columns."));
     }
     // A column whose own declaration is wrong is not reported missing as well.
     let mut event_time = None;
@@ -234,8 +262,20 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
         timing,
         on_error: create.on_error.as_ref().map_or(ErrorPolicy::Fail, |(policy, _)| policy.clone()),
         bounded: facts.bounded,
-        changelog: facts.changelog,
+        changelog,
+        key,
     }))
+}
+
+/// Columns of a key hold no nulls: a record without its key is a bad record.
+fn keyed_by(declared: &SchemaRef, key: &[Name]) -> SchemaRef {
+    let mut fields: Vec<FieldRef> = declared.fields().iter().cloned().collect();
+    for name in key {
+        if let Some(place) = find_name(declared.fields().iter().map(|field| field.name().as_str()), name) {
+            fields[place] = Arc::new(fields[place].as_ref().clone().with_nullable(false));
+        }
+    }
+    Arc::new(Schema::new(fields))
 }
 
 fn metadata_key(key: &str, span: Span) -> Result<MetadataColumn, PlanError> {
@@ -346,5 +386,6 @@ pub(super) fn from_path(catalog: &Catalog<'_>, path: &str, span: Option<Span>) -
         on_error: ErrorPolicy::Fail,
         bounded: facts.bounded,
         changelog: facts.changelog,
+        key: None,
     })
 }

@@ -29,6 +29,7 @@ pub(super) fn fields(plan: &PhysicalPlan, op: &PhysicalOp) -> (&'static str, Vec
         PhysicalOp::Values { rows } => ("Values", vec![("rows", rows.num_rows().to_string())]),
         PhysicalOp::Source { .. }
         | PhysicalOp::Stateless { .. }
+        | PhysicalOp::Upsert(_)
         | PhysicalOp::Union { .. }
         | PhysicalOp::Aggregate { .. }
         | PhysicalOp::Sink { .. } => unreachable!("told where nodes are told"),

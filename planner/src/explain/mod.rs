@@ -83,6 +83,11 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             fields.push(changelog());
             push(depth, "Source", fields);
         }
+        PhysicalOp::Upsert(upsert) => {
+            let key: Vec<&str> = upsert.key.iter().map(|place| node.props.schema.field(*place).name().as_str()).collect();
+            let emit = "each epoch, the row taken back and the row added".to_string();
+            push(depth, "Upsert", vec![("key", list(&key)), ("emit", emit), changelog(), ("state", node.props.state.to_string())]);
+        }
         PhysicalOp::Stateless { input, steps, schemas } => {
             for (at, step) in steps.iter().rev().enumerate() {
                 // Columns have the names of the schema below the step.

@@ -27,7 +27,7 @@ use crate::logical::{AssignWindows, QueryScope, SourceScan, ViewBody, errors_at}
 use crate::parse::LineIndex;
 use crate::plan::{
     ChangelogKind, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Props, SinkPlan, SourceId, StateBound, Step,
-    TimeDomain, WatermarkPlan, WindowPlan,
+    TimeDomain, UpsertPlan, WatermarkPlan, WindowPlan,
 };
 use crate::settings::Settings;
 use crate::{PlanError, Span};
@@ -261,7 +261,26 @@ impl<'a> Lowering<'a> {
         if let [Some(partition), Some(offset)] = places {
             props.unique_keys.push(vec![partition, offset]);
         }
-        let node = self.node(PhysicalOp::Source { source: id }, props);
+        let key = table.key.clone().map(|mut key| {
+            key.sort_unstable();
+            key
+        });
+        let node = match (table.changelog, key) {
+            (ChangelogKind::Upsert, Some(key)) => {
+                // A row that is taken back is as old as the table: its times keep to no watermark.
+                let mut kept = plain_props(Arc::clone(&props.schema), table.bounded);
+                kept.changelog = ChangelogKind::Retract;
+                kept.unique_keys.push(key.clone());
+                kept.state = StateBound::PerKey;
+                let input = self.node(PhysicalOp::Source { source: id }, props);
+                self.node(PhysicalOp::Upsert(UpsertPlan { input, key, remember_deleted: table.bounded }), kept)
+            }
+            (_, key) => {
+                // What a database tells of its table is trusted to keep its key; rows that only come are not.
+                props.unique_keys.extend(key.filter(|_| table.changelog == ChangelogKind::Retract));
+                self.node(PhysicalOp::Source { source: id }, props)
+            }
+        };
         self.sources.push(SourceUse { table: Arc::clone(table), node, columns });
         (id, node)
     }
@@ -274,6 +293,7 @@ impl<'a> Lowering<'a> {
         let table = Arc::clone(&source.table);
         let (id, node) = self.source(&table);
         let mut rel = self.rel(node, BTreeSet::from([id]), None);
+        self.refuse_rows_without_order(&table, scan, scope)?;
         let columns = &self.sources[id.index()].columns;
         let hidden = columns.len() - table.metadata().count();
         rel.metadata = table.metadata().enumerate().map(|(at, it)| (it, hidden + at)).collect();
@@ -290,6 +310,21 @@ impl<'a> Lowering<'a> {
         let fields = read.iter().map(|place| Arc::clone(&columns[*place].field)).collect();
         rel.project(exprs.collect(), fields);
         Ok(rel)
+    }
+
+    /// Rows that replace each other are kept as bytes, which maps do not have: equal maps may differ in their order.
+    fn refuse_rows_without_order(&self, table: &SourceTable, scan: &TableScan, scope: &QueryScope) -> Result<()> {
+        if table.changelog != ChangelogKind::Upsert {
+            return Ok(());
+        }
+        for field in scan.projected_schema.fields() {
+            if holds_map(field.data_type()) {
+                let message = format!("column \"{}\" of \"{}\" is a map, and rows replace each other there", field.name(), table.name);
+                let error = PlanError::new("plan::not_yet", message, scope.span).help("Leave the column out of the query.");
+                return Err(vec![error]);
+            }
+        }
+        Ok(())
     }
 
     fn windows(&mut self, windows: &AssignWindows, scope: &QueryScope) -> Result<Rel> {
@@ -439,6 +474,15 @@ fn union_watermark<'w>(all: impl Iterator<Item = Option<&'w WatermarkPlan>>) -> 
         }
     }
     out
+}
+
+fn holds_map(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Map(_, _) => true,
+        DataType::List(inner) | DataType::LargeList(inner) | DataType::FixedSizeList(inner, _) => holds_map(inner.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| holds_map(field.data_type())),
+        _ => false,
+    }
 }
 
 /// Whether a step only passes columns on.

@@ -23,6 +23,7 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
         (PhysicalOp::Stateless { input: a, steps: s, .. }, PhysicalOp::Stateless { input: b, steps: t, .. }) => {
             a == b && s.len() == t.len() && s.iter().zip(t).all(|(s, t)| same_step(s, t))
         }
+        (PhysicalOp::Upsert(a), PhysicalOp::Upsert(b)) => a == b,
         (PhysicalOp::Union { inputs: a }, PhysicalOp::Union { inputs: b }) => a == b,
         (
             PhysicalOp::Aggregate { input: a, keys: k, aggregates: g, window: w, emit: e },
@@ -64,6 +65,7 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
         (
             PhysicalOp::Source { .. }
             | PhysicalOp::Stateless { .. }
+            | PhysicalOp::Upsert(_)
             | PhysicalOp::Union { .. }
             | PhysicalOp::Aggregate { .. }
             | PhysicalOp::Arrange(_)
@@ -163,6 +165,11 @@ pub(super) fn finish(lowering: Lowering<'_>) -> PhysicalPlan {
     for (at, source) in sources.iter().enumerate() {
         let id = SourceId(u32::try_from(at).unwrap_or(u32::MAX));
         let kept: Vec<usize> = columns_of_source(&nodes, source.node).into_iter().collect();
+        // Rows that replace each other pass through the node that keeps them, whose columns are the source's.
+        if let PhysicalOp::Upsert(upsert) = &nodes[source.node.index()].op {
+            let below = upsert.input;
+            narrow(&mut nodes, below, &kept);
+        }
         narrow(&mut nodes, source.node, &kept);
         plans.push(source_plan(source, &kept, waited_for.contains(&id)));
     }
@@ -186,9 +193,13 @@ fn watermarks_waited_for(nodes: &[Node]) -> BTreeSet<SourceId> {
     found
 }
 
-/// The columns of a source that something reads. Every reader begins with a projection, made when the source was scanned.
+/// The columns of a source that something reads: a node that keeps rows by key reads the key; every other reader begins with a
+/// projection, made when the source was scanned.
 fn columns_of_source(nodes: &[Node], source: NodeId) -> BTreeSet<usize> {
     let mut used = BTreeSet::new();
+    if let PhysicalOp::Upsert(upsert) = &nodes[source.index()].op {
+        used.extend(&upsert.key);
+    }
     for node in nodes.iter().filter(|node| node.op.inputs().contains(&source)) {
         let PhysicalOp::Stateless { steps, .. } = &node.op else {
             unreachable!("lowering invariant: a source is read through a projection")
@@ -213,6 +224,11 @@ fn narrow(nodes: &mut [Node], source: NodeId, kept: &[usize]) {
             props.unique_keys.iter_mut().flatten().for_each(|it| *it = place(*it));
             props.watermarks.retain(|(column, _)| place_of.contains_key(column));
             props.watermarks.iter_mut().for_each(|(column, _)| *column = place(*column));
+        }
+        if let PhysicalOp::Upsert(upsert) = &mut node.op
+            && node.id == source
+        {
+            upsert.key.iter_mut().for_each(|it| *it = place(*it));
         }
         if let PhysicalOp::Stateless { input, steps, .. } = &mut node.op
             && *input == source
@@ -382,5 +398,7 @@ fn source_plan(source: &SourceUse, kept: &[usize], keeps_time: bool) -> SourcePl
         event_time,
         on_error: table.on_error.clone(),
         bounded: table.bounded,
+        changelog: table.changelog,
+        key: table.declared_key(),
     }
 }

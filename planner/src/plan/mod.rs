@@ -9,6 +9,7 @@ mod join;
 mod props;
 mod sink;
 mod source;
+mod upsert;
 mod window;
 
 pub use aggregate::{AggregateClass, AggregateFunction, AggregatePlan, SortKey};
@@ -16,6 +17,7 @@ pub use join::{ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPla
 pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan};
 pub use sink::SinkPlan;
 pub use source::{ErrorPolicy, EventTimePlan, MetadataColumn, SourcePlan, SourceTiming, WatermarkStrategy};
+pub use upsert::UpsertPlan;
 pub use window::{Emit, LateStrategy, TimeDomain, WindowColumn, WindowKind, WindowPlan};
 
 use std::sync::Arc;
@@ -109,6 +111,8 @@ pub enum PhysicalOp {
         /// The schema after each step; the last is the node's own.
         schemas: Vec<SchemaRef>,
     },
+    /// Turn rows that replace each other into rows that are added and taken back.
+    Upsert(UpsertPlan),
     /// Bag union (UNION ALL) of relations of equal schema.
     Union {
         /// The relations.
@@ -174,6 +178,7 @@ impl PhysicalOp {
             Self::Source { .. } | Self::Values { .. } => vec![],
             Self::Stateless { input, .. } | Self::Aggregate { input, .. } | Self::Sink { input, .. } => vec![*input],
             Self::Union { inputs } => inputs.clone(),
+            Self::Upsert(upsert) => vec![upsert.input],
             Self::Arrange(arrange) => vec![arrange.input],
             Self::Join(join) => vec![join.left, join.right],
             Self::AsOf(join) => vec![join.left, join.right],
@@ -189,6 +194,7 @@ impl PhysicalOp {
             Self::AsOf(AsOfPlan { mode: AsOfMode::Time { watermarks: Some((left, right)), .. }, .. }) => vec![left, right],
             Self::Source { .. }
             | Self::Stateless { .. }
+            | Self::Upsert(_)
             | Self::Union { .. }
             | Self::Aggregate { .. }
             | Self::Arrange(_)
@@ -206,6 +212,7 @@ impl PhysicalOp {
             Self::Source { .. } | Self::Values { .. } => vec![],
             Self::Stateless { input, .. } | Self::Aggregate { input, .. } | Self::Sink { input, .. } => vec![input],
             Self::Union { inputs } => inputs.iter_mut().collect(),
+            Self::Upsert(upsert) => vec![&mut upsert.input],
             Self::Arrange(arrange) => vec![&mut arrange.input],
             Self::Join(join) => vec![&mut join.left, &mut join.right],
             Self::AsOf(join) => vec![&mut join.left, &mut join.right],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
 
-use super::NamedExpr;
+use super::{ChangelogKind, NamedExpr};
 use crate::connector::Options;
 
 /// One read of one relation.
@@ -36,6 +36,10 @@ pub struct SourcePlan {
     pub on_error: ErrorPolicy,
     /// The source ends by itself.
     pub bounded: bool,
+    /// Which changes its rows make.
+    pub changelog: ChangelogKind,
+    /// The columns of `declared` that are the primary key, if one is declared; all of them are read where rows replace each other.
+    pub key: Option<Vec<usize>>,
 }
 
 /// A column that tells where and when a row was read.
