@@ -212,6 +212,10 @@ where
                     errors_session.session(&capability).give_iterator(rows);
                 }
             });
+            let too_late = closer.store.take_too_late();
+            if too_late > 0 {
+                metrics.operator(node).late.fetch_add(too_late, Relaxed);
+            }
             if closed {
                 let held = &metrics.operator(node).held[local_worker];
                 held.0.store(closer.store.groups() as u64, Relaxed);

@@ -13,7 +13,7 @@ use arrow::compute::{prep_null_mask_filter, take};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use datafusion_physical_expr::PhysicalExpr;
 use tidemark_connectors::source::RowError;
-use tidemark_planner::plan::{Step, WindowColumn};
+use tidemark_planner::plan::{Step, WindowColumn, WindowKind, WindowPlan};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -47,6 +47,9 @@ impl Chain {
             Step::Filter { predicate } => ReadyStep::Filter(Arc::clone(predicate)),
             Step::Project { exprs } => {
                 ReadyStep::Project { exprs: exprs.iter().map(|named| Arc::clone(&named.expr)).collect(), schema: Arc::clone(schema) }
+            }
+            Step::AssignWindows { window: WindowPlan { kind: WindowKind::Session { .. }, .. } } => {
+                panic!("a row does not say which session it is in, the planner should have said so")
             }
             Step::AssignWindows { window } => ReadyStep::AssignWindows {
                 panes: Panes::new(window.kind, window.offset_us),

@@ -294,7 +294,7 @@ impl ChangesStore {
 }
 
 /// For each row, whether all columns hold equal values, null being equal to null.
-fn equal_rows(left: &[ArrayRef], right: &[ArrayRef], rows: usize) -> BooleanArray {
+pub(super) fn equal_rows(left: &[ArrayRef], right: &[ArrayRef], rows: usize) -> BooleanArray {
     let mut same = BooleanArray::from(vec![true; rows]);
     for (left, right) in left.iter().zip(right) {
         let equal = not_distinct(left, right).unwrap_or_else(|_| {

@@ -16,7 +16,8 @@ use tidemark_planner::plan::{
 
 use super::panes::Panes;
 use crate::state::accumulator::Accumulator;
-use crate::state::group_table::{GroupInput, GroupTable};
+use crate::state::group_states::{GroupInput, GroupStates};
+use crate::state::group_table::GroupTable;
 use crate::state::key_rows::{KeyCodec, KeyRows};
 
 /// The window of an aggregate, as far as state is concerned.
@@ -157,7 +158,11 @@ impl AggregateLayout {
             }),
             emit,
             counted: retractable,
-            partial: partial(aggregates, retractable),
+            partial: match window.map(|window| window.kind) {
+                // Which session a row belongs to is known where all rows of its key are.
+                Some(WindowKind::Session { .. }) => Partial::Never,
+                _ => partial(aggregates, retractable),
+            },
             aggregates: aggregates.to_vec(),
             make,
             output,
@@ -179,11 +184,31 @@ impl AggregateLayout {
         self.emit == Emit::Changes
     }
 
+    /// The gap between sessions, if the windows are sessions.
+    pub(crate) fn session_gap(&self) -> Option<i64> {
+        match self.window.map(|window| window.panes.kind()) {
+            Some(WindowKind::Session { gap_us }) => Some(gap_us),
+            _ => None,
+        }
+    }
+
+    /// How far sessions are kept behind the watermark: while what comes late can still be corrected.
+    pub(crate) fn session_lateness(&self) -> i64 {
+        self.window.filter(|_| self.per_window()).map_or(0, |window| window.lateness_us)
+    }
+
+    fn accumulators(&self) -> Vec<Box<dyn Accumulator>> {
+        self.aggregates.iter().map(|aggregate| (self.make)(aggregate).expect("made once when the layout was")).collect()
+    }
+
     /// An empty table of groups.
     pub(crate) fn table(&self) -> GroupTable {
-        let accumulators: Vec<Box<dyn Accumulator>> =
-            self.aggregates.iter().map(|aggregate| (self.make)(aggregate).expect("made once when the layout was")).collect();
-        GroupTable::new(accumulators, self.counted)
+        GroupTable::new(self.accumulators(), self.counted)
+    }
+
+    /// The states of no groups.
+    pub(crate) fn states(&self) -> GroupStates {
+        GroupStates::new(self.accumulators(), self.counted)
     }
 
     /// What each aggregate reads of the payload.
@@ -201,6 +226,21 @@ impl AggregateLayout {
 
     /// The key columns of groups of some windows, by name of the output.
     pub(crate) fn key_columns(&self, keys: &KeyRows, ends: &[i64]) -> Vec<ArrayRef> {
+        let panes = |column| self.window.as_ref().map(|window| ends.iter().map(|end| window.panes.column(column, *end)).collect());
+        self.columns_of(keys, panes)
+    }
+
+    /// The key columns of sessions.
+    pub(crate) fn session_columns(&self, keys: &KeyRows, starts: &[i64], ends: &[i64]) -> Vec<ArrayRef> {
+        let of = |column| match column {
+            WindowColumn::Start => starts.to_vec(),
+            WindowColumn::End => ends.to_vec(),
+            WindowColumn::Time => ends.iter().map(|end| end.saturating_sub(1)).collect(),
+        };
+        self.columns_of(keys, |column| Some(of(column)))
+    }
+
+    fn columns_of(&self, keys: &KeyRows, times: impl Fn(WindowColumn) -> Option<Vec<i64>>) -> Vec<ArrayRef> {
         let decoded = self.codec.decode(keys);
         self.key_columns
             .iter()
@@ -208,8 +248,7 @@ impl AggregateLayout {
             .map(|(position, column)| match column {
                 KeyColumn::Encoded(encoded) => decoded[*encoded].clone(),
                 KeyColumn::Window(column) => {
-                    let panes = self.window.as_ref().expect("window columns are of a window").panes;
-                    let times: Vec<i64> = ends.iter().map(|end| panes.column(*column, *end)).collect();
+                    let times = times(*column).expect("window columns are of a window");
                     timestamps(times, self.output.field(position).data_type())
                 }
             })

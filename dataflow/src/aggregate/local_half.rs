@@ -12,13 +12,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::TimestampMicrosecondType;
 
 use super::admit::{Admission, admit, counts};
 use super::keyed_batch::{KeyedBatch, Payload};
 use super::layout::{AggregateLayout, Partial, WindowLayout};
+use super::session;
 use crate::eval::{BadRow, evaluate};
 use crate::state::group_table::GroupTable;
 use crate::state::key_rows::KeyRows;
@@ -165,6 +166,13 @@ impl LocalHalf {
                 }
                 other => other,
             };
+            if let Some(gap) = layout.session_gap() {
+                let came = session::rows_came(times, watermarks, gap, layout.session_lateness(), &mut pushed.late.corrected);
+                prepared.panes = Some(times.to_vec());
+                prepared.columns.extend(came.map(|came| Arc::new(Int64Array::from(came)) as ArrayRef));
+                pushed.batches.push(prepared.into_batch(false));
+                return pushed;
+            }
             let assigned = window.panes.assign(times);
             let in_time = in_time_for_all(assigned.least, watermarks);
             let several = !matches!(window.panes.kind(), WindowKind::Tumble { .. } | WindowKind::Attached) && layout.per_window();

@@ -24,6 +24,12 @@ mod output;
 pub mod panes;
 #[cfg(test)]
 mod property_tests;
+mod session;
+mod session_instants;
+mod session_store;
+#[cfg(test)]
+mod session_tests;
+mod sessions;
 #[cfg(test)]
 mod speed_tests;
 mod store;

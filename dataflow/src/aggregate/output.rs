@@ -103,10 +103,14 @@ impl<'a> Emission<'a> {
             Ends::OfPanes => groups.iter().map(|group| table.pane(*group)).collect(),
             Ends::At(end) => vec![end; groups.len()],
         };
-        let mut columns = self.layout.key_columns(&keys, &ends);
+        let columns = self.layout.key_columns(&keys, &ends);
         let mut failed = Vec::new();
         let results = table.evaluate(groups, &mut failed);
-        let mut rows = groups.len();
+        self.add(columns, results, groups.len(), failed);
+    }
+
+    /// Adds rows of key columns and results; those that failed are errors.
+    pub(super) fn add(&mut self, mut columns: Vec<ArrayRef>, results: Vec<ArrayRef>, mut rows: usize, failed: Vec<(usize, String)>) {
         if !failed.is_empty() {
             let mut good = vec![true; rows];
             for (position, reason) in failed {

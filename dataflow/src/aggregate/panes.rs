@@ -3,7 +3,7 @@
 //! A pane is a stretch of event time that no window cuts: a tumbling window itself, the slide of a hopping one, the step of a
 //! cumulating one. Rows are kept once per pane, and windows are put together from panes. **Panes and windows are both named by
 //! their exclusive end** in microseconds: a window's end is the end of its last pane, and it is unique among the windows of an
-//! operator for every shape. An attached window is its own pane.
+//! operator for every shape. An attached window is its own pane. A session is no sum of panes: its rows are named by their times.
 
 use tidemark_planner::plan::{WindowColumn, WindowKind};
 
@@ -12,9 +12,9 @@ use tidemark_planner::plan::{WindowColumn, WindowKind};
 pub struct Panes {
     kind: WindowKind,
     offset: i64,
-    /// Length of a pane; 0 for attached windows.
+    /// Length of a pane; 0 for attached windows and sessions.
     unit: i64,
-    /// Greatest length of a window; 0 for attached windows.
+    /// Greatest length of a window, the gap of sessions; 0 for attached windows.
     size: i64,
     /// `2^64 / unit` rounded down: a division by it is off by at most one.
     reciprocal: u64,
@@ -41,9 +41,10 @@ impl Panes {
             WindowKind::Tumble { size_us } => (size_us, size_us),
             WindowKind::Hop { size_us, slide_us } => (slide_us, size_us),
             WindowKind::Cumulate { size_us, step_us } => (step_us, size_us),
+            WindowKind::Session { gap_us } => (0, gap_us),
             WindowKind::Attached => (0, 0),
         };
-        if kind != WindowKind::Attached {
+        if unit != 0 {
             assert!(unit > 0 && size % unit == 0, "a window's size is a positive multiple of its step");
         }
         let reciprocal = if unit > 1 { u64::MAX / unit as u64 } else { 0 };
@@ -66,7 +67,7 @@ impl Panes {
         time.checked_sub(margin).is_some() && time.checked_add(margin).is_some()
     }
 
-    /// The end of the pane of a time; for attached windows, the time itself.
+    /// The end of the pane of a time; for attached windows and sessions, the time itself.
     pub fn pane(&self, time: i64) -> i64 {
         if self.unit == 0 {
             return time;
@@ -116,7 +117,7 @@ impl Panes {
     /// The end of the last window that holds a pane.
     pub fn last_window(&self, pane: i64) -> i64 {
         match self.kind {
-            WindowKind::Tumble { .. } | WindowKind::Attached => pane,
+            WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Attached => pane,
             WindowKind::Hop { size_us, slide_us } => pane + (size_us - slide_us),
             WindowKind::Cumulate { size_us, .. } => self.cumulate_start(pane) + size_us,
         }
@@ -136,7 +137,7 @@ impl Panes {
     /// The end of the first pane of the window with an end.
     pub fn first_pane(&self, end: i64) -> i64 {
         match self.kind {
-            WindowKind::Tumble { .. } | WindowKind::Attached => end,
+            WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Attached => end,
             WindowKind::Hop { size_us, slide_us } => end - size_us + slide_us,
             WindowKind::Cumulate { step_us, .. } => self.cumulate_start(end) + step_us,
         }
@@ -155,6 +156,7 @@ impl Panes {
             WindowColumn::Start => match self.kind {
                 WindowKind::Tumble { size_us } | WindowKind::Hop { size_us, .. } => end - size_us,
                 WindowKind::Cumulate { .. } => self.cumulate_start(end),
+                WindowKind::Session { .. } => panic!("a session starts where its first row is"),
                 WindowKind::Attached => panic!("the start of an attached window is a key of its own"),
             },
         }

@@ -11,6 +11,7 @@ use super::final_windows::FinalStore;
 use super::keyed_batch::KeyedBatch;
 use super::layout::AggregateLayout;
 use super::output::Output;
+use super::session_store::SessionStore;
 
 /// Groups of one worker.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub struct Store {
 enum Kind {
     Final(Box<FinalStore>),
     Changes(Box<ChangesStore>),
+    Sessions(Box<SessionStore>),
 }
 
 impl Store {
@@ -30,6 +32,7 @@ impl Store {
     /// ([`super::global_owner`]), whose result exists even over no rows.
     pub fn new(layout: Arc<AggregateLayout>, owns_empty: bool) -> Self {
         let kind = match layout.emit {
+            _ if layout.session_gap().is_some() => Kind::Sessions(Box::new(SessionStore::new(layout))),
             Emit::Final => Kind::Final(Box::new(FinalStore::new(layout, owns_empty))),
             Emit::Changes => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty))),
         };
@@ -48,6 +51,7 @@ impl Store {
         match &mut self.kind {
             Kind::Final(store) => store.absorb(&batch),
             Kind::Changes(store) => store.absorb(epoch, batch),
+            Kind::Sessions(store) => store.absorb(epoch, batch),
         }
     }
 
@@ -57,6 +61,7 @@ impl Store {
         match &mut self.kind {
             Kind::Final(_) => {}
             Kind::Changes(store) => store.advance(frontier),
+            Kind::Sessions(store) => store.advance(frontier),
         }
     }
 
@@ -70,6 +75,7 @@ impl Store {
         let output = match &mut self.kind {
             Kind::Final(store) => store.close(watermark),
             Kind::Changes(store) => store.close(epoch, watermark),
+            Kind::Sessions(store) => store.close(epoch, watermark),
         };
         if !output.more {
             self.closed = Some(epoch);
@@ -77,11 +83,21 @@ impl Store {
         output
     }
 
+    /// Rows that turned out too late only here, since this was asked last: whether a late row belongs to a session is known where the
+    /// session is.
+    pub fn take_too_late(&mut self) -> u64 {
+        match &mut self.kind {
+            Kind::Final(_) | Kind::Changes(_) => 0,
+            Kind::Sessions(store) => store.take_too_late(),
+        }
+    }
+
     /// Number of groups kept: of each pane or window its own.
     pub fn groups(&self) -> usize {
         match &self.kind {
             Kind::Final(store) => store.groups(),
             Kind::Changes(store) => store.groups(),
+            Kind::Sessions(store) => store.groups(),
         }
     }
 
@@ -90,6 +106,7 @@ impl Store {
         match &self.kind {
             Kind::Final(store) => store.bytes(),
             Kind::Changes(store) => store.bytes(),
+            Kind::Sessions(store) => store.bytes(),
         }
     }
 }

@@ -5,12 +5,12 @@
 //! Whoever has no windows has one pane, 0.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
-use arrow::datatypes::Int64Type;
+use arrow::array::ArrayRef;
 
-use super::accumulator::{Accumulator, AggregateInput};
+use super::accumulator::Accumulator;
+pub use super::group_states::GroupInput;
+use super::group_states::GroupStates;
 use super::key_rows::KeyRows;
 use super::key_table::{KeyTable, RowSet, Stretch};
 
@@ -18,17 +18,6 @@ use super::key_table::{KeyTable, RowSet, Stretch};
 const NONE: u32 = u32::MAX;
 /// Batches with more different panes than this are sorted instead of dealt out.
 const DEALT: usize = 64;
-
-/// The columns one aggregate reads of a batch.
-#[derive(Clone, Debug, Default)]
-pub struct GroupInput {
-    /// The arguments.
-    pub args: Vec<ArrayRef>,
-    /// The columns of `ORDER BY`.
-    pub order: Vec<ArrayRef>,
-    /// Rows for which this is not true do not count.
-    pub filter: Option<BooleanArray>,
-}
 
 /// Where a group belongs.
 #[derive(Clone, Copy, Debug)]
@@ -46,10 +35,7 @@ struct Pane {
 
 /// States of groups. See the module's documentation.
 pub struct GroupTable {
-    accumulators: Vec<Box<dyn Accumulator>>,
-    partial_columns: Vec<usize>,
-    /// Net rows of each group; absent where rows are only added, and a group is there because a row came.
-    counts: Option<Vec<i64>>,
+    states: GroupStates,
     panes: BTreeMap<i64, Pane>,
     spare: Vec<Pane>,
     homes: Vec<Home>,
@@ -66,11 +52,8 @@ impl std::fmt::Debug for GroupTable {
 impl GroupTable {
     /// An empty table. `counted` keeps the net number of rows of each group: needed when rows can be taken back.
     pub fn new(accumulators: Vec<Box<dyn Accumulator>>, counted: bool) -> Self {
-        let partial_columns = accumulators.iter().map(|accumulator| accumulator.partial_types().len()).collect();
         Self {
-            accumulators,
-            partial_columns,
-            counts: counted.then(Vec::new),
+            states: GroupStates::new(accumulators, counted),
             panes: BTreeMap::new(),
             spare: Vec::new(),
             homes: Vec::new(),
@@ -118,13 +101,7 @@ impl GroupTable {
                 }
             }
         }
-        let total = self.homes.len();
-        for accumulator in &mut self.accumulators {
-            accumulator.resize(total);
-        }
-        if let Some(counts) = &mut self.counts {
-            counts.resize(total, 0);
-        }
+        self.states.resize(self.homes.len());
     }
 
     /// Rows whose panes alternate: each pane's rows together.
@@ -185,87 +162,43 @@ impl GroupTable {
 
     /// Adds rows to the groups they were located in.
     pub fn update(&mut self, groups: &[u32], inputs: &[GroupInput], diffs: Option<&[i64]>) {
-        assert_eq!(inputs.len(), self.accumulators.len(), "one input for each aggregate");
-        for (accumulator, input) in self.accumulators.iter_mut().zip(inputs) {
-            let input = AggregateInput { args: &input.args, order: &input.order, filter: input.filter.as_ref() };
-            accumulator.update(groups, input, diffs);
-        }
-        if let Some(counts) = &mut self.counts {
-            match diffs {
-                None => groups.iter().for_each(|group| counts[*group as usize] += 1),
-                Some(diffs) => groups.iter().zip(diffs).for_each(|(group, diff)| counts[*group as usize] += diff),
-            }
-        }
+        self.states.update(groups, inputs, diffs);
     }
 
     /// The states of groups as columns: the net rows first if they are kept, then each aggregate's.
     pub fn partials(&self, groups: &[u32]) -> Vec<ArrayRef> {
-        let mut columns = Vec::with_capacity(1 + self.partial_columns.iter().sum::<usize>());
-        if let Some(counts) = &self.counts {
-            let counts: Vec<i64> = groups.iter().map(|group| counts[*group as usize]).collect();
-            columns.push(Arc::new(Int64Array::from(counts)) as ArrayRef);
-        }
-        for accumulator in &self.accumulators {
-            columns.extend(accumulator.partials(groups));
-        }
-        columns
+        self.states.partials(groups)
     }
 
     /// Adds states taken from another table of the same aggregates.
     pub fn merge(&mut self, groups: &[u32], partials: &[ArrayRef]) {
-        self.merge_signed(groups, partials, 1);
+        self.states.merge(groups, partials);
     }
 
     /// Takes states back that were merged before. Only if [`GroupTable::invertible`].
     pub fn subtract(&mut self, groups: &[u32], partials: &[ArrayRef]) {
-        self.merge_signed(groups, partials, -1);
-    }
-
-    fn merge_signed(&mut self, groups: &[u32], partials: &[ArrayRef], sign: i64) {
-        let mut columns = partials;
-        if let Some(counts) = &mut self.counts {
-            let (first, rest) = columns.split_first().expect("counts come first");
-            for (group, count) in groups.iter().zip(first.as_primitive::<Int64Type>().values()) {
-                counts[*group as usize] += sign * count;
-            }
-            columns = rest;
-        }
-        assert_eq!(columns.len(), self.partial_columns.iter().sum::<usize>(), "partial states of the same aggregates");
-        for (accumulator, width) in self.accumulators.iter_mut().zip(&self.partial_columns) {
-            let (own, rest) = columns.split_at(*width);
-            if sign > 0 {
-                accumulator.merge(groups, own)
-            } else {
-                accumulator.subtract(groups, own)
-            }
-            columns = rest;
-        }
+        self.states.subtract(groups, partials);
     }
 
     /// Whether [`GroupTable::subtract`] works.
     pub fn invertible(&self) -> bool {
-        self.accumulators.iter().all(|accumulator| accumulator.invertible())
+        self.states.invertible()
     }
 
     /// The results of groups, one column for each aggregate. Groups that have none for some aggregate are listed in `errors` by
     /// position, ascending, with the first reason.
     pub fn evaluate(&self, groups: &[u32], errors: &mut Vec<(usize, String)>) -> Vec<ArrayRef> {
-        let columns = self.accumulators.iter().map(|accumulator| accumulator.evaluate(groups, errors)).collect();
-        if !errors.is_empty() {
-            errors.sort_by_key(|(position, _)| *position);
-            errors.dedup_by_key(|(position, _)| *position);
-        }
-        columns
+        self.states.evaluate(groups, errors)
     }
 
     /// Whether a group has rows. Always, where rows are only added.
     pub fn exists(&self, group: u32) -> bool {
-        self.counts.as_ref().is_none_or(|counts| counts[group as usize] != 0)
+        self.states.exists(group)
     }
 
     /// Whether the net number of rows of each group is kept.
     pub fn counted(&self) -> bool {
-        self.counts.is_some()
+        self.states.counted()
     }
 
     /// The panes that have groups, ascending.
@@ -347,7 +280,7 @@ impl GroupTable {
             return;
         }
         table.groups.retain(|group| *group != NONE);
-        self.clear(&table.groups);
+        self.states.clear(&table.groups);
         self.free.extend_from_slice(&table.groups);
         self.spare(table);
     }
@@ -364,7 +297,7 @@ impl GroupTable {
                 self.spare(table);
             }
         }
-        self.clear(groups);
+        self.states.clear(groups);
         self.free.extend_from_slice(groups);
         if self.panes.is_empty() {
             self.forget_all();
@@ -380,19 +313,9 @@ impl GroupTable {
     }
 
     fn forget_all(&mut self) {
-        self.accumulators.iter_mut().for_each(|accumulator| accumulator.reset());
-        if let Some(counts) = &mut self.counts {
-            counts.clear();
-        }
+        self.states.reset();
         self.homes.clear();
         self.free.clear();
-    }
-
-    fn clear(&mut self, groups: &[u32]) {
-        self.accumulators.iter_mut().for_each(|accumulator| accumulator.clear(groups));
-        if let Some(counts) = &mut self.counts {
-            groups.iter().for_each(|group| counts[*group as usize] = 0);
-        }
     }
 
     /// Keeps a few emptied tables for panes to come.
@@ -409,8 +332,7 @@ impl GroupTable {
         let of = |pane: &Pane| pane.keys.bytes() + pane.groups.capacity() * 4;
         let panes: usize = self.panes.values().map(of).sum::<usize>() + self.spare.iter().map(of).sum::<usize>();
         let groups = self.homes.capacity() * size_of::<Home>() + self.free.capacity() * 4 + self.ids.capacity() * 4;
-        let counts = self.counts.as_ref().map_or(0, |counts| counts.capacity() * 8);
-        panes + groups + counts + self.accumulators.iter().map(|accumulator| accumulator.bytes()).sum::<usize>()
+        panes + groups + self.states.bytes()
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod accumulator;
 pub mod accumulators;
 pub mod exact_sum;
+pub mod group_states;
 pub mod group_table;
 pub mod key_rows;
 pub mod key_table;

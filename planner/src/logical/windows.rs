@@ -60,6 +60,7 @@ impl AssignWindows {
             WindowKind::Tumble { size_us } => format!("tumble({})", format_us(size_us)),
             WindowKind::Hop { size_us, slide_us } => format!("hop({}, {})", format_us(size_us), format_us(slide_us)),
             WindowKind::Cumulate { size_us, step_us } => format!("cumulate({}, {})", format_us(size_us), format_us(step_us)),
+            WindowKind::Session { gap_us } => format!("session({})", format_us(gap_us)),
             WindowKind::Attached => "attached".into(),
         }
     }
@@ -123,7 +124,7 @@ impl UserDefinedLogicalNodeCore for AssignWindows {
     }
 }
 
-/// Plans `$tumble`, `$hop` and `$cumulate`.
+/// Plans `$tumble`, `$hop`, `$cumulate` and `$session`.
 #[derive(Debug)]
 pub(super) struct WindowPlanner;
 

@@ -27,7 +27,7 @@ use crate::logical::{AssignWindows, QueryScope, SourceScan, ViewBody, errors_at}
 use crate::parse::LineIndex;
 use crate::plan::{
     ChangelogKind, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Props, SinkPlan, SourceId, StateBound, Step,
-    TimeDomain, UpsertPlan, WatermarkPlan, WindowPlan,
+    TimeDomain, UpsertPlan, WatermarkPlan, WindowKind, WindowPlan,
 };
 use crate::settings::Settings;
 use crate::{PlanError, Span};
@@ -111,6 +111,19 @@ impl<'a> Lowering<'a> {
             rel.metadata.clear();
         }
         rel.base
+    }
+
+    /// Sessions that no aggregate took up: which session a row is in is known when the session has ended.
+    fn refuse_stray_sessions(&self, rel: &Rel, scope: &QueryScope) -> Result<()> {
+        let stray = |step: &Step| matches!(step, Step::AssignWindows { window } if matches!(window.kind, WindowKind::Session { .. }));
+        let stateless = self.nodes.iter().any(|node| matches!(&node.op, PhysicalOp::Stateless { steps, .. } if steps.iter().any(stray)));
+        if !stateless && !rel.steps.iter().any(stray) {
+            return Ok(());
+        }
+        let error = PlanError::new("plan::not_yet", "these sessions cannot be kept", rel.window_span.unwrap_or(scope.span))
+            .label("not grouped by the columns of the window alone")
+            .help("Group by the keys, window_start and window_end as they are; compute with them in a query around this one.");
+        Err(vec![error])
     }
 
     /// A relation that is a node's output.

@@ -111,14 +111,17 @@ impl Rel {
         // A cumulating window starts at the same place whatever its length.
         let fixed = match window.kind {
             WindowKind::Tumble { size_us } | WindowKind::Hop { size_us, .. } => Some(size_us),
-            WindowKind::Cumulate { .. } | WindowKind::Attached => None,
+            WindowKind::Cumulate { .. } | WindowKind::Session { .. } | WindowKind::Attached => None,
         };
         if !matches!(window.kind, WindowKind::Tumble { .. }) {
             self.props.unique_keys.iter_mut().for_each(|key| key.push(end));
         }
         if let Some(watermark) = &window.watermark {
             // A row lies before the end of its window, and less than the window's size behind its start.
-            self.props.watermarks.push((start, delayed(watermark, size_us)));
+            if !matches!(window.kind, WindowKind::Session { .. }) {
+                // A session may have begun long ago.
+                self.props.watermarks.push((start, delayed(watermark, size_us)));
+            }
             self.props.watermarks.push((end, watermark.clone()));
             self.props.watermarks.push((time, watermark.clone()));
         }
@@ -337,10 +340,11 @@ pub(crate) enum Taken {
     Window(usize),
 }
 
-/// The greatest distance from a window's start to its end.
+/// The greatest distance from a window's start to its end; of a session, from its last row.
 pub(crate) fn window_size(kind: WindowKind) -> i64 {
     match kind {
         WindowKind::Tumble { size_us } | WindowKind::Hop { size_us, .. } | WindowKind::Cumulate { size_us, .. } => size_us,
+        WindowKind::Session { gap_us } => gap_us,
         WindowKind::Attached => 0,
     }
 }

@@ -50,6 +50,7 @@ impl Lowering<'_> {
             return Err(vec![error]);
         }
         let mut rel = self.lower(plan, scope)?;
+        self.refuse_stray_sessions(&rel, scope)?;
         if scope.emit == Some(EmitClause::Final) && rel.props.changelog != ChangelogKind::AppendOnly {
             let error =
                 PlanError::new("plan::final_without_watermark", "this result is never final", scope.emit_span.unwrap_or(scope.span))

@@ -14,6 +14,7 @@ mod durations;
 mod line_index;
 mod options;
 mod query;
+mod sessions;
 mod syntax_error;
 mod tokens;
 mod types;

@@ -205,6 +205,9 @@ impl Extraction {
             } else if level.window_call && tok.is("TABLE") && cursor.peek_at(1).is_some() {
                 cursor.at += 1;
                 continue;
+            } else if level.window_call && cursor.sees(&["PARTITION", "BY"]) {
+                self.rest.extend(take_partition(&mut cursor)?);
+                continue;
             } else if let Some((tokens, taken)) = duration(&cursor, before, level.window_call) {
                 self.rest.extend(tokens);
                 cursor.at += taken;
@@ -301,6 +304,54 @@ impl Extraction {
         }
         Ok(true)
     }
+}
+
+/// Takes `PARTITION BY a, b` behind the relation of a window: the named argument `, KEY => (a, b)`. The list ends before DESCRIPTOR;
+/// where there is none it has one column, unless it is in parentheses.
+fn take_partition(cursor: &mut Cursor<'_>) -> Parsed<Vec<TokenWithSpan>> {
+    let place = cursor.peek().map_or_else(datafusion_sql::sqlparser::tokenizer::Span::empty, |tok| tok.token.span);
+    cursor.expect("PARTITION")?;
+    cursor.expect("BY")?;
+    let mark = |token| TokenWithSpan { token, span: place };
+    let key = Token::make_word("KEY", None);
+    let mut taken = vec![mark(Token::Comma), mark(key), mark(Token::RArrow), mark(Token::LParen)];
+    let closed = cursor.take_mark(&Token::LParen);
+    let mut ahead = 0;
+    let mut depth = 0_usize;
+    let mut many = closed;
+    while let Some(tok) = cursor.peek_at(ahead) {
+        if tok.opens() {
+            depth += 1;
+        } else if tok.closes() {
+            match depth.checked_sub(1) {
+                Some(less) => depth = less,
+                None => break,
+            }
+        }
+        many |= depth == 0 && tok.is("DESCRIPTOR");
+        ahead += 1;
+    }
+    loop {
+        if !cursor.peek().is_some_and(|tok| tok.word().is_some() || matches!(tok.token.token, Token::Word(_))) {
+            return Err(cursor.expected("a column"));
+        }
+        while let Some(tok) = cursor.peek().filter(|tok| matches!(tok.token.token, Token::Word(_) | Token::Period)) {
+            taken.push(tok.token.clone());
+            cursor.at += 1;
+        }
+        let last = Cursor { at: cursor.at + 1, ..cursor.clone() };
+        let more = many && cursor.peek().is_some_and(|tok| tok.is_mark(&Token::Comma)) && !last.sees(&["DESCRIPTOR"]);
+        if !more {
+            break;
+        }
+        taken.push(mark(Token::Comma));
+        cursor.at += 1;
+    }
+    if closed {
+        cursor.expect_mark(&Token::RParen)?;
+    }
+    taken.push(mark(Token::RParen));
+    Ok(taken)
 }
 
 /// The token as sqlparser gets it. It takes `user` for a function without parentheses; here it is a column like any other.

@@ -116,6 +116,7 @@ pub(super) struct CallArguments<'a> {
     slide: Option<&'a Expr>,
     step: Option<&'a Expr>,
     offset: Option<&'a Expr>,
+    key: Option<&'a Expr>,
 }
 
 const NAMED: [&str; 8] = ["DATA", "TIMECOL", "SIZE", "SLIDE", "STEP", "OFFSET", "GAP", "KEY"];
@@ -144,6 +145,8 @@ impl<'a> CallArguments<'a> {
                         "SLIDE" => &mut own.slide,
                         "STEP" => &mut own.step,
                         "OFFSET" => &mut own.offset,
+                        "GAP" => &mut own.size,
+                        "KEY" => &mut own.key,
                         _ => {
                             let near = nearest(&name.value, NAMED);
                             return Err(PlanError::new(
@@ -152,7 +155,7 @@ impl<'a> CallArguments<'a> {
                                 lines.span(name.span).unwrap_or(around),
                             )
                             .label(near.map_or_else(|| "unknown argument".into(), |near| format!("did you mean {near}?")))
-                            .help("The arguments are DATA, TIMECOL, SIZE, SLIDE (of HOP), STEP (of CUMULATE) and OFFSET."));
+                            .help("The arguments are DATA, TIMECOL, SIZE, SLIDE (of HOP), STEP (of CUMULATE), GAP and KEY (of SESSION) and OFFSET."));
                         }
                     };
                     if slot.replace(expr).is_some() {
@@ -181,6 +184,10 @@ impl<'a> CallArguments<'a> {
                 .label("sizes do not fit")
                 .help(help.to_string())
         };
+        if function.family == Family::Session {
+            return self.session(&upper, lines, around);
+        }
+        unused(self.key, "key")?;
         let mut positional = self.durations.iter().copied();
         // Positional durations fill what is not named, in the function's own order.
         let mut take = |named: Option<&'a Expr>| named.or_else(|| positional.next());
@@ -215,7 +222,7 @@ impl<'a> CallArguments<'a> {
                 };
                 WindowKind::Cumulate { size_us: us(size)?, step_us: us(step)? }
             }
-            Family::Session => return Err(no_sessions(around)),
+            Family::Session => unreachable!("answered above"),
         };
         let offset = take(self.offset);
         let offset_us = offset.map_or(Ok(0), us)?;
@@ -230,6 +237,34 @@ impl<'a> CallArguments<'a> {
         checked(kind, offset_us, around)
     }
 
+    /// The session window these arguments make.
+    fn session(&self, upper: &str, lines: &LineIndex<'_>, around: Span) -> Parsed<(WindowKind, i64)> {
+        let unused = [(self.slide, "slide"), (self.step, "step"), (self.offset, "offset")];
+        if let Some((expr, what)) = unused.into_iter().find_map(|(slot, what)| Some((slot?, what))) {
+            return Err(PlanError::new("parse::window", format!("{upper} has no {what}"), lines.span(expr.span()).unwrap_or(around))
+                .label("not an argument of this window"));
+        }
+        let gaps: Vec<&Expr> = self.size.into_iter().chain(self.durations.iter().copied().filter(|it| is_duration(it))).collect();
+        let [gap] = gaps.as_slice() else {
+            return Err(PlanError::new("parse::window", format!("{upper} does not have the gap it needs"), around)
+                .label(if gaps.is_empty() { "no gap" } else { "more than one" })
+                .help("Write SESSION(TABLE relation PARTITION BY key, DESCRIPTOR(ts), gap), in GROUP BY key, SESSION(ts, gap)."));
+        };
+        checked(WindowKind::Session { gap_us: durations::from_expr(gap, lines, "the gap", Some(around))? }, 0, around)
+    }
+
+    /// The columns whose values have sessions of their own, if the call says them.
+    pub(super) fn keys(&self) -> Option<Vec<&'a Expr>> {
+        let mut keys: Vec<&Expr> = self.durations.iter().copied().filter(|it| !is_duration(it)).collect();
+        match self.key {
+            Some(Expr::Tuple(all)) => keys.extend(all),
+            Some(Expr::Nested(one)) => keys.push(one),
+            Some(one) => keys.push(one),
+            None => {}
+        }
+        (!keys.is_empty()).then_some(keys)
+    }
+
     /// The time column, as the normal form has it.
     pub(super) fn time(&self, lines: &LineIndex<'_>, around: Span) -> Parsed<WindowTime> {
         match self.time {
@@ -241,11 +276,6 @@ impl<'a> CallArguments<'a> {
             }),
         }
     }
-}
-
-/// `SESSION` cannot be run yet.
-pub(super) fn no_sessions(span: Span) -> PlanError {
-    PlanError::new("parse::not_yet", "session windows are not supported yet", span).label("not yet").help("Use TUMBLE or HOP for now.")
 }
 
 fn is_duration(expr: &Expr) -> bool {
@@ -308,6 +338,7 @@ pub(super) fn checked(kind: WindowKind, offset_us: i64, span: Span) -> Parsed<(W
             divides(size_us, step_us, "step")?;
             size_us
         }
+        WindowKind::Session { gap_us } => positive(gap_us, "gap")?,
         WindowKind::Attached => 1,
     };
     if offset_us < 0 {

@@ -372,9 +372,6 @@ impl WindowClause {
         let mut not_yet = |what: &str, span: Span, help: &str| {
             errors.push(PlanError::new("parse::not_yet", format!("{what} not supported yet"), span).label("not yet").help(help));
         };
-        if matches!(self.shape, Shape::Session { .. }) {
-            not_yet("session windows are", self.span, "Use TUMBLING(size) or SLIDING(size, slide) for now.");
-        }
         if let Some((_, span)) = self.watermark {
             not_yet(
                 "a watermark of one query is",
@@ -384,6 +381,8 @@ impl WindowClause {
         }
         match &self.trigger {
             None | Some((Trigger::Watermark, _)) => {}
+            // A session ends when the watermark passes its end.
+            Some((Trigger::SessionEnd, _)) if matches!(self.shape, Shape::Session { .. }) => {}
             Some((_, span)) => not_yet(
                 "this trigger is",
                 *span,
@@ -457,7 +456,7 @@ mod tests {
         assert_eq!(clause.watermark.map(|it| it.0), Some(0));
         assert_eq!(clause.trigger.map(|it| it.0), Some(Trigger::Or(vec![Trigger::SessionEnd, Trigger::Every(300_000_000)])));
         assert_eq!(clause.late.map(|it| it.0), Some(Late::DeadLetterQueue));
-        assert_eq!(refused.len(), 4);
+        assert_eq!(refused.len(), 3);
     }
 
     #[test]
@@ -473,7 +472,7 @@ mod tests {
         let (clause, refused) = read("WINDOW SESSION(ts, 30m, user_id) LATE_DATA_STRATEGY INCLUDE_IN_NEXT_WINDOW");
         assert!(matches!(&clause.shape, Shape::Session { keys, .. } if keys.len() == 1 && keys[0].0[0].value == "user_id"));
         assert!(matches!(&clause.time, Some((Time::Column(parts), _)) if parts[0].value == "ts"));
-        assert_eq!(refused, ["SESSION(ts, 30m, user_id)", "LATE_DATA_STRATEGY INCLUDE_IN_NEXT_WINDOW"]);
+        assert_eq!(refused, ["LATE_DATA_STRATEGY INCLUDE_IN_NEXT_WINDOW"]);
         let (_, refused) = read("WINDOW CUMULATING(10m, 1d, OFFSET 1m) TRIGGER ON WATERMARK");
         assert!(refused.is_empty(), "{refused:?}");
     }

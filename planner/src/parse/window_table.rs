@@ -13,7 +13,7 @@ use crate::plan::{LateStrategy, WindowKind};
 /// A windowed relation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WindowTable {
-    /// The shape: tumble, hop or cumulate; sizes in microseconds and checked.
+    /// The shape: tumble, hop, cumulate or session; sizes in microseconds and checked.
     pub kind: WindowKind,
     /// The relation: an identifier, a compound identifier, or a subquery.
     pub data: Expr,
@@ -57,6 +57,7 @@ impl WindowTable {
             WindowKind::Tumble { size_us } => ("$tumble", &[("size", size_us)]),
             WindowKind::Hop { size_us, slide_us } => ("$hop", &[("size", size_us), ("slide", slide_us)]),
             WindowKind::Cumulate { size_us, step_us } => ("$cumulate", &[("size", size_us), ("step", step_us)]),
+            WindowKind::Session { gap_us } => ("$session", &[("size", gap_us)]),
             WindowKind::Attached => panic!("an attached window is derived by the planner, it has no spelling in SQL"),
         };
         for (key, us) in sizes.iter().chain(&[("offset", self.offset_us), ("lateness", self.lateness_us)]) {
@@ -84,6 +85,7 @@ impl WindowTable {
             "$tumble" => WindowKind::Tumble { size_us },
             "$hop" => WindowKind::Hop { size_us, slide_us: number("slide")? },
             "$cumulate" => WindowKind::Cumulate { size_us, step_us: number("step")? },
+            "$session" => WindowKind::Session { gap_us: size_us },
             _ => return None,
         };
         let time = match argument(args, "timecol") {

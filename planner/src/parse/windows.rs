@@ -15,7 +15,8 @@ use super::aggregates::has_aggregate;
 use super::cursor::{Cursor, Parsed, quote};
 use super::dialect::StreamingDialect;
 use super::query::Clauses;
-use super::window_call::{CallArguments, Family, WindowPart, checked, no_sessions, plain_args, plain_name, window_function, window_part};
+use super::sessions;
+use super::window_call::{CallArguments, Family, WindowPart, checked, plain_args, plain_name, window_function, window_part};
 use super::window_clause::{Shape, Time};
 use super::window_table::{WindowTable, WindowTime, ident};
 use crate::plan::{LateStrategy, WindowKind};
@@ -23,7 +24,7 @@ use crate::{PlanError, Span};
 
 /// Brings all windows of a query into normal form. Returns what is wrong with them.
 pub(super) fn normalise(query: &mut Query, clauses: Clauses, cursor: &Cursor<'_>) -> Vec<PlanError> {
-    let mut normaliser = Normaliser { clauses, windows: BTreeMap::new(), cursor, errors: Vec::new() };
+    let mut normaliser = Normaliser { clauses, windows: BTreeMap::new(), sessions: BTreeMap::new(), cursor, errors: Vec::new() };
     let ControlFlow::Continue(()) = query.visit(&mut normaliser);
     let Normaliser { clauses, mut errors, .. } = normaliser;
     for clause in clauses.values() {
@@ -41,6 +42,8 @@ struct Normaliser<'a> {
     clauses: Clauses,
     /// The windows of the SELECTs that were given one, by the place of the SELECT.
     windows: BTreeMap<Location, Window>,
+    /// The keys of the sessions that are relations, by their place.
+    sessions: BTreeMap<Location, Vec<Expr>>,
     /// The tokens of the query.
     cursor: &'a Cursor<'a>,
     errors: Vec<PlanError>,
@@ -163,9 +166,6 @@ impl Normaliser<'_> {
         };
         let lines = self.cursor.context.lines;
         let call = CallArguments::read(args, true, lines, span)?;
-        if function.family == Family::Session {
-            return Err(no_sessions(span));
-        }
         let Some(data) = call.data.map(relation) else {
             return Err(PlanError::new("parse::window", format!("{} has no relation", ident.value.to_ascii_uppercase()), span)
                 .label("windows of what?")
@@ -180,6 +180,9 @@ impl Normaliser<'_> {
         let (kind, offset_us) = call.window(function, &ident.value, lines, span)?;
         let time = unqualified(call.time(lines, span)?, alias.as_ref(), &data);
         let alias = alias.clone().or_else(|| own_name(&data));
+        if function.family == Family::Session {
+            self.sessions.insert(place.start, call.keys().unwrap_or_default().into_iter().cloned().collect());
+        }
         let table = WindowTable { kind, data, time, offset_us, lateness_us: 0, late: LateStrategy::Drop, span: place };
         *factor = table.encode(alias);
         Ok(())
@@ -188,6 +191,13 @@ impl Normaliser<'_> {
     /// The WINDOW clause or the group window of a SELECT.
     fn select(&mut self, select: &mut Select) -> Parsed<()> {
         let at = select.select_token.0.span.start;
+        for (table, joined) in sessions::relations(select) {
+            let span = self.span(table.span);
+            match self.sessions.get(&table.span.start) {
+                Some(keys) if !joined => sessions::check(select, keys, span, &|span| self.span(span))?,
+                _ => return Err(sessions::joined(span)),
+            }
+        }
         let clause = self.clauses.remove(&at);
         let grouped = self.take_group_window(select)?;
         let by_clause = clause.is_some();
@@ -209,7 +219,11 @@ impl Normaliser<'_> {
                     Shape::Tumbling { size, offset } => (WindowKind::Tumble { size_us: size.0 }, offset),
                     Shape::Sliding { size, slide, offset } => (WindowKind::Hop { size_us: size.0, slide_us: slide.0 }, offset),
                     Shape::Cumulating { step, size, offset } => (WindowKind::Cumulate { size_us: size.0, step_us: step.0 }, offset),
-                    Shape::Session { .. } => return Err(no_sessions(clause.span)),
+                    Shape::Session { gap, keys } => {
+                        let keys: Vec<Expr> = keys.into_iter().map(|(parts, _)| column(parts)).collect();
+                        sessions::group_by_keys(select, &keys, clause.span, &|span| self.span(span))?;
+                        (WindowKind::Session { gap_us: gap.0 }, None)
+                    }
                 };
                 let (kind, offset_us) = checked(kind, offset.map_or(0, |offset| offset.0), clause.span)?;
                 let time = match clause.time {
@@ -225,6 +239,9 @@ impl Normaliser<'_> {
         let uses_time = self.rewrite(select, window.as_ref())?;
         let Some(window) = window else { return Ok(()) };
         group_by_window(select, &window, by_clause, uses_time);
+        if matches!(window.kind, WindowKind::Session { .. }) && !sessions::grouped(select) {
+            return Err(sessions::ungrouped(window.span));
+        }
         self.window_from(select, &window)?;
         self.windows.insert(at, window);
         Ok(())
@@ -257,11 +274,11 @@ impl Normaliser<'_> {
         let (Some(ident), Some(args)) = (plain_name(&call.name), plain_args(call)) else { return Ok(None) };
         let Some(function) = window_function(&ident.value) else { return Ok(None) };
         let (place, span) = self.call_span(ident);
-        if function.family == Family::Session {
-            return Err(no_sessions(span));
-        }
         let lines = self.cursor.context.lines;
         let call = CallArguments::read(args, false, lines, span)?;
+        if function.family == Family::Session && call.keys().is_some() {
+            return Err(sessions::keys_in_group_by(span));
+        }
         let (kind, offset_us) = call.window(function, &ident.value, lines, span)?;
         Ok(Some(Window { kind, time: call.time(lines, span)?, offset_us, place, span }))
     }
@@ -466,7 +483,7 @@ fn group_by_window(select: &mut Select, window: &Window, by_clause: bool, uses_t
 }
 
 /// The selected expressions that can be grouped by. A constant cannot: in GROUP BY it is a position.
-fn plain_outputs(select: &Select) -> Vec<Expr> {
+pub(super) fn plain_outputs(select: &Select) -> Vec<Expr> {
     let exprs = select.projection.iter().filter_map(|item| match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
         _ => None,
@@ -574,7 +591,8 @@ impl<'a> Rewriter<'a> {
         let same = match (family, window.kind) {
             (Family::Tumble, WindowKind::Tumble { .. })
             | (Family::Hop, WindowKind::Hop { .. })
-            | (Family::Cumulate, WindowKind::Cumulate { .. }) => args.is_empty() || self.same_window(&upper, args, window, span)?,
+            | (Family::Cumulate, WindowKind::Cumulate { .. })
+            | (Family::Session, WindowKind::Session { .. }) => args.is_empty() || self.same_window(&upper, args, window, span)?,
             _ => false,
         };
         if !same {
@@ -605,7 +623,7 @@ impl<'a> Rewriter<'a> {
     }
 }
 
-fn last_word(expr: &Expr) -> Option<String> {
+pub(super) fn last_word(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(ident) => Some(ident.value.to_ascii_lowercase()),
         Expr::CompoundIdentifier(parts) => parts.last().map(|last| last.value.to_ascii_lowercase()),

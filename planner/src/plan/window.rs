@@ -48,6 +48,12 @@ pub enum WindowKind {
         /// Growth.
         step_us: i64,
     },
+    /// By activity: the rows of a group that are less than `gap_us` apart. Never in [`Step::AssignWindows`](super::Step): which session a row
+    /// is in is known when the session ends.
+    Session {
+        /// Time without rows that ends a session.
+        gap_us: i64,
+    },
     /// The window is in the row already.
     Attached,
 }

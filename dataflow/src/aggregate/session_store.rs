@@ -1,0 +1,401 @@
+//! # Results of sessions
+//!
+//! EMIT FINAL: a session comes out when the watermark reaches its end. EMIT CHANGES: when an epoch closes, the sessions that its rows
+//! touched come out as they were, taken back, and as they are now: two that became one, one that became two, one that grew.
+//! Late rows wait until the watermark has passed theirs: until then a session may come to hold them (see [`super::session`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::compute::{concat, interleave, take};
+use tidemark_planner::plan::Emit;
+
+use super::changes::equal_rows;
+use super::keyed_batch::KeyedBatch;
+use super::layout::AggregateLayout;
+use super::output::{Emission, GroupError, OUTPUT_ROWS, Output, describe};
+use super::session::{NONE, in_time};
+use super::session_instants::Instants;
+use super::sessions::{Sessions, by_key, came_of, times_of};
+
+#[derive(Debug)]
+pub(super) struct SessionStore {
+    layout: Arc<AggregateLayout>,
+    gap: i64,
+    /// How far the watermark that sessions are kept by is behind the one that closes them.
+    lateness: i64,
+    sessions: Sessions,
+    /// The rows by instant, where they can be taken back.
+    instants: Option<Instants>,
+    /// Late rows that no session holds yet.
+    late: Vec<KeyedBatch>,
+    /// Late rows that no session will hold.
+    too_late: u64,
+    /// Rows of epochs that are not current, under EMIT CHANGES.
+    waiting: BTreeMap<u64, Vec<KeyedBatch>>,
+    frontier: Option<u64>,
+    closing: Option<Closing>,
+    closed: i64,
+}
+
+/// What is coming out.
+#[derive(Debug)]
+struct Closing {
+    what: What,
+    position: usize,
+}
+
+#[derive(Debug)]
+enum What {
+    /// Sessions that are over, and those of them that have rows.
+    Over {
+        over: Vec<u32>,
+        shown: Vec<u32>,
+    },
+    Changed {
+        items: Vec<Item>,
+        old: Vec<ArrayRef>,
+    },
+}
+
+/// A result that was, or is, or both.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    key: u32,
+    start: i64,
+    end: i64,
+    old: u32,
+    session: u32,
+}
+
+impl SessionStore {
+    pub(super) fn new(layout: Arc<AggregateLayout>) -> Self {
+        let gap = layout.session_gap().expect("the windows are sessions");
+        let changes = layout.emit == Emit::Changes;
+        Self {
+            gap,
+            lateness: layout.session_lateness(),
+            sessions: Sessions::new(layout.clone(), gap, changes),
+            instants: layout.counted.then(|| Instants::new(layout.clone(), gap)),
+            layout,
+            late: Vec::new(),
+            too_late: 0,
+            waiting: BTreeMap::new(),
+            frontier: None,
+            closing: None,
+            closed: i64::MIN,
+        }
+    }
+
+    pub(super) fn absorb(&mut self, epoch: u64, batch: KeyedBatch) {
+        // Under EMIT FINAL rows of later epochs cannot meet what an earlier one closes.
+        if self.layout.emit == Emit::Final || (self.frontier == Some(epoch) && self.closing.is_none()) {
+            self.apply(batch);
+        } else {
+            assert!(self.frontier.is_none_or(|frontier| epoch >= frontier), "rows of epoch {epoch} behind the frontier");
+            self.waiting.entry(epoch).or_default().push(batch);
+        }
+    }
+
+    pub(super) fn advance(&mut self, frontier: u64) {
+        if self.layout.emit == Emit::Final || self.frontier.is_some_and(|known| known >= frontier) {
+            return;
+        }
+        self.frontier = Some(frontier);
+        if self.closing.is_none() && self.waiting.keys().next() == Some(&frontier) {
+            for batch in self.waiting.remove(&frontier).unwrap_or_default() {
+                self.apply(batch);
+            }
+        }
+    }
+
+    fn apply(&mut self, batch: KeyedBatch) {
+        let times = times_of(&batch);
+        let least = times.iter().zip(came_of(&self.layout, &batch).unwrap_or(times)).map(|(time, came)| *time.max(came)).min();
+        assert!(least.is_none_or(|least| least >= self.closed), "a row came at {least:?}, before {} which is over", self.closed);
+        if let Some(instants) = &mut self.instants {
+            return instants.add(&mut self.sessions, &batch);
+        }
+        let Some(came) = came_of(&self.layout, &batch) else { return self.sessions.add(&batch) };
+        let rows = || times_of(&batch).iter().zip(came);
+        if rows().all(|(time, came)| in_time(*time, *came, self.gap)) {
+            return self.sessions.add(&batch);
+        }
+        let (mut good, mut late) = (Vec::new(), Vec::new());
+        for (row, (time, came)) in rows().enumerate() {
+            let side = if in_time(*time, *came, self.gap) { &mut good } else { &mut late };
+            side.push(row as u32);
+        }
+        let good = batch.take(&UInt32Array::from(good));
+        self.late.push(batch.take(&UInt32Array::from(late)));
+        if !good.is_empty() {
+            self.sessions.add(&good);
+        }
+    }
+
+    /// Puts late rows into the sessions that hold them; those that none will hold are too late.
+    fn place_late(&mut self, watermark: i64) {
+        for batch in std::mem::take(&mut self.late) {
+            self.sessions.intern(&batch);
+            let came = came_of(&self.layout, &batch).expect("late rows say when they came");
+            let (mut held, mut sessions, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+            for (row, (time, came)) in times_of(&batch).iter().zip(came).enumerate() {
+                match self.sessions.find(self.sessions.ids[row], *time, *came) {
+                    Some(session) => {
+                        held.push(row as u32);
+                        sessions.push(session);
+                    }
+                    None if *came < watermark => self.too_late += 1,
+                    None => waiting.push(row as u32),
+                }
+            }
+            let keys = self.sessions.ids.clone();
+            self.sessions.forget_keys(keys);
+            if !held.is_empty() {
+                self.sessions.add_late(&batch.take(&UInt32Array::from(held)), sessions);
+            }
+            if !waiting.is_empty() {
+                self.late.push(batch.take(&UInt32Array::from(waiting)));
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, epoch: u64, watermark: i64) -> Output {
+        let kept = if watermark == i64::MAX { watermark } else { watermark.saturating_sub(self.lateness) };
+        if self.closing.is_none() {
+            while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= epoch) {
+                for batch in first.remove() {
+                    self.apply(batch);
+                }
+            }
+            match &mut self.instants {
+                None => self.place_late(kept),
+                Some(instants) => instants.rebuild(&mut self.sessions),
+            }
+            let what = match self.layout.emit {
+                Emit::Final => {
+                    let over = self.sessions.take_due(kept);
+                    let shown = over.iter().copied().filter(|session| self.sessions.states.exists(*session)).collect();
+                    What::Over { over, shown }
+                }
+                Emit::Changes => self.changed(),
+            };
+            self.closing = Some(Closing { what, position: 0 });
+        }
+        let mut closing = self.closing.take().expect("set above");
+        let (mut output, all) = match &closing.what {
+            What::Over { shown, .. } => {
+                let end = (closing.position + OUTPUT_ROWS).min(shown.len());
+                let output = self.results(&shown[closing.position..end]);
+                closing.position = end;
+                (output, shown.len())
+            }
+            What::Changed { items, old } => {
+                let end = (closing.position + OUTPUT_ROWS / 2).min(items.len());
+                let output = self.changes(&items[closing.position..end], old);
+                closing.position = end;
+                (output, items.len())
+            }
+        };
+        if closing.position < all {
+            self.closing = Some(closing);
+            output.more = true;
+        } else {
+            self.settle(closing.what, epoch, kept);
+        }
+        output
+    }
+
+    /// What the round has changed.
+    fn changed(&mut self) -> What {
+        let mut touched = std::mem::take(&mut self.sessions.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        touched.retain(|session| self.sessions.is_touched(*session));
+        let mut claimed = vec![false; self.sessions.old_rows.len()];
+        let mut items = Vec::with_capacity(touched.len());
+        for at in touched.iter().filter(|at| self.sessions.states.exists(**at)) {
+            let session = self.sessions.get(*at);
+            let mut item = Item { key: session.key, start: session.start, end: session.end, old: NONE, session: *at };
+            if let Some(old) = self.sessions.old_rows.get(session.old as usize)
+                && (old.start, old.end) == (session.start, session.end)
+            {
+                item.old = session.old;
+                claimed[session.old as usize] = true;
+            }
+            items.push(item);
+        }
+        for (place, old) in self.sessions.old_rows.iter().enumerate().filter(|(place, _)| !claimed[*place]) {
+            items.push(Item { key: old.key, start: old.start, end: old.end, old: place as u32, session: NONE });
+        }
+        self.sessions.touched = touched;
+        items.sort_unstable_by_key(|item| (item.end, item.start));
+        let mut sorted = Vec::with_capacity(items.len());
+        for alike in items.chunk_by(|left, right| (left.end, left.start) == (right.end, right.start)) {
+            // One key has at most one item for a span.
+            sorted.extend(
+                by_key(&self.sessions.keys, alike.iter().map(|item| (item.key, *item)).collect()).into_iter().map(|(_, item)| item),
+            );
+        }
+        let parts = &self.sessions.old;
+        let old = (0..parts.first().map_or(0, Vec::len))
+            .map(|column| {
+                let parts: Vec<&dyn Array> = parts.iter().map(|columns| columns[column].as_ref()).collect();
+                concat(&parts).expect("results of one aggregate have one type")
+            })
+            .collect();
+        What::Changed { items: sorted, old }
+    }
+
+    /// The columns that say which sessions these are.
+    fn key_columns(&self, rows: impl Iterator<Item = (u32, i64, i64)>) -> Vec<ArrayRef> {
+        let (mut keys, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, start, end) in rows {
+            keys.push(key);
+            starts.push(start);
+            ends.push(end);
+        }
+        self.layout.session_columns(&self.sessions.keys.rows(&keys), &starts, &ends)
+    }
+
+    /// The results of sessions that are over.
+    fn results(&self, over: &[u32]) -> Output {
+        let mut out = Emission::new(&self.layout);
+        if !over.is_empty() {
+            let spans = over.iter().map(|at| {
+                let session = self.sessions.get(*at);
+                (session.key, session.start, session.end)
+            });
+            let columns = self.key_columns(spans);
+            let mut failed = Vec::new();
+            let results = self.sessions.states.evaluate(over, &mut failed);
+            out.add(columns, results, over.len(), failed);
+        }
+        out.finish(false)
+    }
+
+    /// The changes that some items are.
+    fn changes(&self, items: &[Item], old: &[ArrayRef]) -> Output {
+        let mut out = Emission::new(&self.layout);
+        if items.is_empty() {
+            return out.finish(false);
+        }
+        let live: Vec<u32> = items.iter().map(|item| item.session).filter(|session| *session != NONE).collect();
+        let mut failed = Vec::new();
+        let new = self.sessions.states.evaluate(&live, &mut failed);
+        let mut failed = failed.into_iter().peekable();
+        // Where both results are, whether they are equal.
+        let mut place = 0;
+        let (mut olds, mut news) = (Vec::new(), Vec::new());
+        for item in items {
+            if item.old != NONE && item.session != NONE {
+                olds.push(item.old);
+                news.push(place);
+            }
+            place += u32::from(item.session != NONE);
+        }
+        let pick = |columns: &[ArrayRef], rows: &[u32]| -> Vec<ArrayRef> {
+            let rows = UInt32Array::from(rows.to_vec());
+            columns.iter().map(|column| take(column, &rows, None).expect("results lie within")).collect()
+        };
+        let same = if olds.is_empty() { None } else { Some(equal_rows(&pick(old, &olds), &pick(&new, &news), olds.len())) };
+        let (mut both, mut place) = (0, 0);
+        let (mut rows, mut picks, mut diffs, mut errors) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for item in items {
+            let now = (item.session != NONE).then(|| {
+                place += 1;
+                (place - 1, failed.next_if(|(position, _)| *position == place - 1).map(|(_, reason)| reason))
+            });
+            let was = (item.old != NONE).then(|| self.sessions.old_errors.get(&item.old));
+            if let (Some((_, failure)), Some(old_failure)) = (&now, was) {
+                both += 1;
+                let equal = match (failure, old_failure) {
+                    (Some(new), Some(old)) => new == old,
+                    (None, None) => same.as_ref().is_some_and(|same| same.value(both - 1)),
+                    _ => false,
+                };
+                if equal {
+                    continue;
+                }
+            }
+            let mut put = |failure: Option<&String>, source: (usize, usize), diff: i64| match failure {
+                Some(reason) => {
+                    let columns = self.key_columns(std::iter::once((item.key, item.start, item.end)));
+                    errors.push(GroupError { group: describe(&self.layout, &columns, 0), reason: reason.clone(), diff });
+                }
+                None => {
+                    rows.push((item.key, item.start, item.end));
+                    picks.push(source);
+                    diffs.push(diff);
+                }
+            };
+            if let Some(failure) = was {
+                put(failure, (0, item.old as usize), -1);
+            }
+            if let Some((place, failure)) = &now {
+                put(failure.as_ref(), (1, *place), 1);
+            }
+        }
+        let mut columns = self.key_columns(rows.iter().copied());
+        columns.extend(new.iter().enumerate().map(|(position, column)| match old.get(position) {
+            None => {
+                let rows: UInt32Array = picks.iter().map(|(_, row)| *row as u32).collect::<Vec<_>>().into();
+                take(column, &rows, None).expect("results lie within")
+            }
+            Some(old) => interleave(&[old.as_ref(), column.as_ref()], &picks).expect("results of one aggregate have one type"),
+        }));
+        if !rows.is_empty() {
+            out.add(columns, Vec::new(), rows.len(), Vec::new());
+        }
+        let mut output = out.finish(false);
+        output.errors.extend(errors);
+        output.diffs = diffs.contains(&-1).then_some(diffs);
+        output
+    }
+
+    /// Ends the closing of an epoch: forgets what is over.
+    fn settle(&mut self, what: What, epoch: u64, watermark: i64) {
+        let mut keys: Vec<u32> = Vec::new();
+        let over = match what {
+            What::Over { over, .. } => over,
+            What::Changed { .. } => {
+                keys.extend(self.sessions.old_rows.iter().map(|old| old.key));
+                self.sessions.end_round();
+                self.sessions.take_due(watermark)
+            }
+        };
+        keys.extend(over.iter().map(|session| self.sessions.get(*session).key));
+        self.sessions.release(&over);
+        if let Some(instants) = &mut self.instants {
+            let (unused, too_late) = instants.forget(&self.sessions, watermark, keys);
+            keys = unused;
+            self.too_late += too_late;
+        }
+        self.sessions.forget_keys(keys);
+        self.closed = self.closed.max(watermark);
+        if self.layout.emit == Emit::Changes {
+            // Rows that came in while the closing was under way.
+            self.frontier = self.frontier.max(Some(epoch + 1));
+            if let Some(frontier) = self.frontier
+                && let Some(batches) = self.waiting.remove(&frontier)
+            {
+                batches.into_iter().for_each(|batch| self.apply(batch));
+            }
+        }
+    }
+
+    /// Late rows that no session held, since this was asked last.
+    pub(super) fn take_too_late(&mut self) -> u64 {
+        std::mem::take(&mut self.too_late)
+    }
+
+    pub(super) fn groups(&self) -> usize {
+        self.sessions.len() + self.instants.as_ref().map_or(0, Instants::len)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let batches = self.waiting.values().flatten().chain(&self.late).map(KeyedBatch::bytes).sum::<usize>();
+        batches + self.sessions.bytes() + self.instants.as_ref().map_or(0, Instants::bytes)
+    }
+}
