@@ -42,3 +42,12 @@ SELECT DISTINCT auction, window_start, window_end FROM TABLE(TUMBLE(TABLE bid, D
 ----
 SELECT auction, count(*) AS n FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(ts), INTERVAL '10' SECOND))
 GROUP BY auction, window_start, window_end HAVING window_end > TIMESTAMP '2024-01-01 00:00:00' AND auction > 3;
+----
+SELECT auction, count(*) AS n, max(price) AS most FROM bid WHERE price > 10 WINDOW SESSION(30m TIMEOUT) GROUP BY auction;
+----
+SELECT auction, window_start, window_end, count(*) AS n
+FROM TABLE(SESSION(TABLE bid PARTITION BY auction, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+WHERE auction <> 7 GROUP BY auction, window_start, window_end HAVING window_end > TIMESTAMP '2024-01-01 00:00:00' EMIT CHANGES;
+----
+CREATE VIEW visits AS SELECT auction, window_time AS at, count(*) AS n FROM bid WINDOW SESSION(1m) GROUP BY auction;
+SELECT window_start, count(*) AS visits, sum(n) AS total FROM visits WINDOW TUMBLING(1h, at);

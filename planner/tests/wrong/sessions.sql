@@ -1,0 +1,12 @@
+SELECT user_id, count(*) FROM SESSION(TABLE clicks PARTITION BY user_id, DESCRIPTOR(ts), INTERVAL '5' MINUTE) GROUP BY page, window_start, window_end;
+SELECT user_id, count(*) FROM SESSION(TABLE clicks, DESCRIPTOR(ts), INTERVAL '5' MINUTE) GROUP BY user_id, window_start, window_end;
+SELECT * FROM SESSION(TABLE clicks PARTITION BY user_id, DESCRIPTOR(ts), INTERVAL '5' MINUTE);
+SELECT * FROM clicks WINDOW SESSION(5m);
+SELECT user_id, count(*) FROM SESSION(TABLE clicks PARTITION BY user_id, DESCRIPTOR(ts), 5m) WHERE page = 'a' GROUP BY user_id, window_start, window_end;
+SELECT user_id, count(*) FROM SESSION(TABLE clicks PARTITION BY user_id, DESCRIPTOR(ts), 5m) AS s JOIN users ON s.user_id = users.id GROUP BY user_id, window_start, window_end;
+SELECT page, count(*) FROM clicks WINDOW SESSION(ts, 5m, user_id) GROUP BY page;
+SELECT user_id, count(*) FROM clicks GROUP BY user_id, SESSION(ts, 5m, user_id);
+SELECT user_id, count(*) FROM clicks GROUP BY user_id, SESSION(ts);
+SELECT user_id, count(*) FROM clicks WINDOW SESSION(0s) GROUP BY user_id;
+SELECT user_id, count(*) FROM clicks WINDOW SESSION(5m, 10m) GROUP BY user_id;
+SELECT user_id, count(*) FROM SESSION(TABLE clicks PARTITION BY, DESCRIPTOR(ts), 5m) GROUP BY user_id, window_start, window_end;
