@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 mod aggregate_operator;
+mod arrange;
 pub mod batch;
 pub mod cluster;
 pub mod consolidate;
@@ -13,6 +14,7 @@ pub mod epoch;
 pub mod error_row;
 pub mod eval;
 pub mod exchange;
+mod join;
 mod render;
 mod render_row;
 pub mod report;
@@ -22,5 +24,6 @@ mod source;
 pub mod state;
 mod stateless;
 mod upsert;
+mod values;
 pub mod watermark;
 mod wire;

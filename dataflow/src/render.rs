@@ -13,14 +13,17 @@ use timely::dataflow::operators::{Concatenate, Probe};
 use timely::dataflow::{Scope, Stream, StreamVec};
 
 use crate::aggregate_operator::{AggregateContext, aggregate};
+use crate::arrange::{ArrangeContext, ArrangedRows, arrange};
 use crate::batch::Batch;
 use crate::control::{Control, Metrics};
 use crate::epoch::{Epoch, EpochClock};
 use crate::error_row::{ErrorDesk, error_sink, sources_below};
+use crate::join::join;
 use crate::sink::{OpenSinks, SinkContext, sink};
 use crate::source::{SharedSource, SourceWorker, source};
 use crate::stateless::{Chain, stateless};
 use crate::upsert::{UpsertContext, upsert};
+use crate::values::values;
 use crate::watermark::WatermarkUpdate;
 
 /// What the workers of a process share.
@@ -43,6 +46,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
     let probe = Handle::new();
     let mut relations: BTreeMap<NodeId, Stream<'_, Epoch, Batch>> = BTreeMap::new();
     let mut watermarks: BTreeMap<u32, StreamVec<'_, Epoch, WatermarkUpdate>> = BTreeMap::new();
+    let mut arrangements: BTreeMap<NodeId, ArrangedRows<'_, Epoch>> = BTreeMap::new();
     let mut errors: Vec<StreamVec<'_, Epoch, crate::error_row::ErrorRow>> = Vec::new();
     for node in process.plan.nodes() {
         match &node.op {
@@ -91,11 +95,29 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 relations.insert(node.id, rows);
                 errors.push(failed);
             }
-            PhysicalOp::Arrange(_)
-            | PhysicalOp::Join(_)
-            | PhysicalOp::AsOf(_)
-            | PhysicalOp::SetOperation { .. }
-            | PhysicalOp::Values { .. } => unreachable!("the planner makes none of these yet"),
+            PhysicalOp::Arrange(plan) => {
+                let waited = plan.retention.as_ref().map_or(&[][..], |retention| &retention.watermark.sources);
+                let context = ArrangeContext {
+                    node,
+                    input: process.plan.node(plan.input),
+                    partitions: waited.iter().map(|source| (source.0, process.sources[source.index()].partition_count())).collect(),
+                    metrics: Arc::clone(&process.metrics),
+                    local_worker: scope.index() % process.workers,
+                };
+                let told = scope.concatenate(waited.iter().map(|source| watermarks[&source.0].clone()).collect::<Vec<_>>());
+                let (rows, failed) = arrange(relations[&plan.input].clone(), told, &context);
+                arrangements.insert(node.id, rows);
+                errors.push(failed);
+            }
+            PhysicalOp::Join(plan) => {
+                let (rows, failed) = join(arrangements[&plan.left].clone(), arrangements[&plan.right].clone(), plan, node);
+                relations.insert(node.id, rows);
+                errors.push(failed);
+            }
+            PhysicalOp::Values { rows } => {
+                relations.insert(node.id, values(scope, &node.id.to_string(), rows, process.start));
+            }
+            PhysicalOp::AsOf(_) | PhysicalOp::SetOperation { .. } => unreachable!("the planner makes none of these yet"),
             PhysicalOp::Sink { input, sink: id } => {
                 let consolidated = matches!(process.plan.node(*input).op, PhysicalOp::Aggregate { .. });
                 let context = SinkContext {

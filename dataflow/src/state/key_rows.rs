@@ -96,17 +96,9 @@ impl KeyRows {
                 hashes
             }
             Self::Bytes(bytes) => {
-                let state = foldhash::quality::FixedState::with_seed(0x7469_6465);
                 let data = bytes.value_data();
-                let mut hashes: Vec<u64> = bytes
-                    .value_offsets()
-                    .windows(2)
-                    .map(|ends| {
-                        let mut hasher = state.build_hasher();
-                        hasher.write(&data[ends[0] as usize..ends[1] as usize]);
-                        hasher.finish()
-                    })
-                    .collect();
+                let strings = bytes.value_offsets().windows(2).map(|ends| &data[ends[0] as usize..ends[1] as usize]);
+                let mut hashes = hash_bytes(strings);
                 null_hashes(&mut hashes, bytes.nulls());
                 hashes
             }
@@ -121,6 +113,18 @@ impl KeyRows {
             Self::Bytes(bytes) => bytes.get_buffer_memory_size(),
         }
     }
+}
+
+/// The hashes of byte strings: the same in every worker and process of a build.
+pub(crate) fn hash_bytes<'a>(strings: impl Iterator<Item = &'a [u8]>) -> Vec<u64> {
+    let state = foldhash::quality::FixedState::with_seed(0x7469_6465);
+    strings
+        .map(|string| {
+            let mut hasher = state.build_hasher();
+            hasher.write(string);
+            hasher.finish()
+        })
+        .collect()
 }
 
 fn null_hashes(hashes: &mut [u64], nulls: Option<&NullBuffer>) {
@@ -352,7 +356,7 @@ fn from_words(words: &UInt64Array, data_type: &DataType) -> ArrayRef {
 }
 
 /// Floats with one zero and one NaN, other columns as they are.
-fn normal_zero(column: &ArrayRef) -> ArrayRef {
+pub(crate) fn normal_zero(column: &ArrayRef) -> ArrayRef {
     match column.data_type() {
         DataType::Float32 => {
             let normal = column.as_primitive::<Float32Type>().unary::<_, Float32Type>(|value| word_float(float_word(value.into())) as f32);

@@ -1,0 +1,182 @@
+//! # Arrangement
+//!
+//! **Meaning.** A relation kept in key order: one indexed, shared copy of its rows for the operators that read it by this key.
+//! **Time.** Rows are judged where they are, each by its own watermark, before the exchange: one whose time lies behind it is late.
+//! When the frontier passes an epoch, its rows are sorted into a batch and handed on; readers see whole epochs only.
+//! **State.** The rows, as long as they are not taken back; with a retention, until the watermark of the relation they are joined
+//! with has passed their time plus the slack. They are dropped as batches are merged, without retractions: no row to come could
+//! meet them.
+//! **Changelog.** As the input's. **Errors.** A row whose key or time cannot be evaluated leaves for the error stream.
+//!
+//! Storage is differential's spine over [chunks](chunk) of row bytes: keys as `arrow-row` bytes, the other columns likewise.
+//! The rows of a key lie together, keys in the order of their hashes.
+
+mod batcher;
+pub(crate) mod chunk;
+mod column;
+mod layout;
+mod reader;
+mod row_batch;
+mod row_bytes;
+mod row_time;
+mod rows;
+mod shared;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use differential_dataflow::operators::arrange::arrangement::arrange_core;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::chunk::ChunkSpine;
+use tidemark_planner::plan::{Node, PhysicalOp, Retention, TimeDomain};
+use timely::container::{CapacityContainerBuilder, NoopBuilder};
+use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Stream, StreamVec};
+
+pub(crate) use batcher::RowBatcher;
+pub(crate) use chunk::RowChunk;
+pub(crate) use column::Column;
+pub(crate) use layout::{ArrangeLayout, has_null};
+pub(crate) use reader::{Reader, RowsBatch, Stretch};
+pub(crate) use row_batch::{RowBatch, RowDistributor};
+pub(crate) use row_time::RowTime;
+
+pub(crate) use shared::Shared;
+
+use crate::batch::Batch;
+use crate::control::Metrics;
+use crate::epoch::Epoch;
+use crate::error_row::ErrorRow;
+use crate::stateless::error_row;
+use crate::watermark::{WatermarkTracker, WatermarkUpdate};
+
+/// The trace of an arrangement.
+pub(crate) type RowTrace<T> = TraceAgent<ChunkSpine<RowChunk<T>>>;
+
+/// An arrangement and how to read its rows.
+#[derive(Clone)]
+pub(crate) struct ArrangedRows<'scope, T: RowTime> {
+    pub(crate) rows: Arranged<'scope, RowTrace<T>>,
+    pub(crate) layout: Arc<ArrangeLayout>,
+}
+
+/// What an arrangement is rendered from.
+pub(crate) struct ArrangeContext<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) input: &'a Node,
+    /// The sources of the other side's watermark, with their numbers of partitions.
+    pub(crate) partitions: Vec<(u32, usize)>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The worker's place in its process.
+    pub(crate) local_worker: usize,
+}
+
+/// Builds the operators on one worker. `watermarks` are those of the sources the retention waits for.
+///
+/// # Panics
+/// When the plan asks for what cannot be arranged: a fault of the planner.
+pub(crate) fn arrange<'scope>(
+    input: Stream<'scope, Epoch, Batch>,
+    watermarks: StreamVec<'scope, Epoch, WatermarkUpdate>,
+    context: &ArrangeContext<'_>,
+) -> (ArrangedRows<'scope, Epoch>, StreamVec<'scope, Epoch, ErrorRow>) {
+    let PhysicalOp::Arrange(plan) = &context.node.op else { panic!("{} is not an arrangement", context.node.id) };
+    let layout = ArrangeLayout::new(plan, &context.input.props.schema)
+        .unwrap_or_else(|reason| panic!("{} cannot be arranged, the planner should have said so: {reason}", context.node.id));
+    let layout = Arc::new(layout);
+    let shared = Rc::new(Shared::counted(Arc::clone(&context.metrics), context.node.id.0, context.local_worker));
+    if let Some(retention) = &plan.retention {
+        forget(watermarks, retention, &context.partitions, Rc::clone(&shared), &context.node.id.to_string());
+    }
+    let peers = input.scope().peers();
+    let (encoded, errors) = encode(input, Arc::clone(&layout), context);
+    let name = context.node.id.to_string();
+    let batcher = |_, _| RowBatcher::new(shared);
+    let rows = if peers == 1 {
+        arrange_core::<_, _, _, ChunkSpine<RowChunk<Epoch>>>(encoded, Pipeline, &name, batcher)
+    } else {
+        arrange_core::<_, _, _, ChunkSpine<RowChunk<Epoch>>>(encoded, DistributorPact(|_peers| RowDistributor), &name, batcher)
+    };
+    (ArrangedRows { rows, layout }, errors)
+}
+
+/// Rows to bytes, on the worker that has them.
+fn encode<'scope>(
+    input: Stream<'scope, Epoch, Batch>,
+    layout: Arc<ArrangeLayout>,
+    context: &ArrangeContext<'_>,
+) -> (Stream<'scope, Epoch, RowBatch<Epoch>>, StreamVec<'scope, Epoch, ErrorRow>) {
+    let mut builder = OperatorBuilder::new(format!("{} encode", context.node.id), input.scope());
+    let mut input = builder.new_input(input, Pipeline);
+    let (rows_output, rows) = builder.new_output::<RowBatch<Epoch>>();
+    let (errors_output, errors) = builder.new_output::<Vec<ErrorRow>>();
+    let mut rows_output = OutputBuilder::<_, NoopBuilder<RowBatch<Epoch>>>::from(rows_output);
+    let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<ErrorRow>>>::from(errors_output);
+    let metrics = Arc::clone(&context.metrics);
+    let node = context.node.id.0;
+    builder.build(move |_| {
+        move |_frontiers| {
+            let mut rows_session = rows_output.activate();
+            let mut errors_session = errors_output.activate();
+            input.for_each(|time, batch| {
+                let batch = std::mem::take(batch);
+                let arranged = layout.encode(&batch, *time.least().expect("data has a time"));
+                if let Some(mut rows) = arranged.batch {
+                    rows_session.session_with_builder(&time).give_container(&mut rows);
+                }
+                if !arranged.bad.is_empty() {
+                    let rows = arranged.bad.into_iter().map(|bad| error_row(&batch, bad.row, bad.reason));
+                    errors_session.session(&time).give_iterator(rows);
+                }
+                if arranged.late > 0 {
+                    metrics.operator(node).late.fetch_add(arranged.late, Relaxed);
+                }
+            });
+        }
+    });
+    (rows, errors)
+}
+
+/// Follows the watermark of the other side, and tells the chunks what they may forget.
+fn forget(
+    watermarks: StreamVec<'_, Epoch, WatermarkUpdate>,
+    retention: &Retention,
+    partitions: &[(u32, usize)],
+    shared: Rc<Shared>,
+    name: &str,
+) {
+    let mut builder = OperatorBuilder::new(format!("{name} forget"), watermarks.scope());
+    let mut told = builder.new_input(watermarks, Pipeline);
+    let mut tracker = WatermarkTracker::new(Some(&retention.watermark), partitions);
+    let by_clock = retention.watermark.domain == TimeDomain::ProcessingTime;
+    let slack = retention.slack_us;
+    builder.build(move |_| {
+        move |frontiers| {
+            told.for_each(|time, updates| {
+                let epoch = *time.least().expect("data has a time");
+                updates.drain(..).for_each(|update| tracker.update(epoch, update));
+            });
+            let last = match frontiers[0].frontier().first() {
+                Some(0) => return,
+                Some(frontier) => frontier - 1,
+                None => Epoch::MAX,
+            };
+            let mut raise = |epoch: Epoch| {
+                let watermark = tracker.close(epoch);
+                // `time + slack < watermark`, without leaving the range of times.
+                shared.raise(epoch, watermark.saturating_sub(slack));
+                tracker.next_epoch()
+            };
+            let mut next = raise(0);
+            while let Some(epoch) = next.filter(|epoch| *epoch <= last) {
+                next = raise(epoch);
+            }
+            if by_clock {
+                raise(last);
+            }
+        }
+    });
+}

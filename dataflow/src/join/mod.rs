@@ -1,0 +1,90 @@
+//! # Join
+//!
+//! **Meaning.** Pairs of rows of two arranged relations with equal keys for which the residual predicate holds; for outer, semi,
+//! anti and mark joins, what becomes of rows with and without such a match. Multiplicities are those of bags.
+//! **Time.** A pair has the later of its rows' times. Rows without a match come out as the epoch closes and are taken back in the
+//! epoch that brings one.
+//! **State.** That of the arrangements.
+//! **Changelog.** Inner and semi joins of append-only relations are append-only; otherwise retract.
+//! **Errors.** A pair for which the residual cannot be evaluated is an error, and no match.
+//!
+//! The inner part is differential's join operator with a tactic of ours ([`inner`]): batches are walked in key order, and pairs
+//! are gathered by column into output batches. It gives way in the middle of a key.
+
+mod inner;
+mod output;
+mod pairs;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use differential_dataflow::operators::join::join_with_tactic;
+use tidemark_planner::plan::{JoinKind, JoinPlan, Node};
+use timely::container::{CapacityContainerBuilder, NoopBuilder};
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Stream, StreamVec};
+
+use inner::Inner;
+use output::{JoinShape, Joined};
+
+use crate::arrange::ArrangedRows;
+use crate::batch::Batch;
+use crate::epoch::Epoch;
+use crate::error_row::ErrorRow;
+
+/// Builds the operators of a join on one worker.
+///
+/// # Panics
+/// When the plan asks for what cannot be joined: a fault of the planner.
+pub(crate) fn join<'scope>(
+    left: ArrangedRows<'scope, Epoch>,
+    right: ArrangedRows<'scope, Epoch>,
+    plan: &JoinPlan,
+    node: &Node,
+) -> (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, ErrorRow>) {
+    let shape = Arc::new(JoinShape::new(plan, node, &left.layout, &right.layout));
+    match plan.kind {
+        JoinKind::Inner => inner(left, right, shape, &node.id.to_string()),
+        _ => unreachable!("the planner makes none of these yet"),
+    }
+}
+
+fn inner<'scope>(
+    left: ArrangedRows<'scope, Epoch>,
+    right: ArrangedRows<'scope, Epoch>,
+    shape: Arc<JoinShape>,
+    name: &str,
+) -> (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, ErrorRow>) {
+    split(join_with_tactic(left.rows, right.rows, name, Inner::new(shape)), name)
+}
+
+/// Rows and errors of a join, each with its own time.
+fn split<'scope>(
+    joined: Stream<'scope, Epoch, Joined<Epoch>>,
+    name: &str,
+) -> (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, ErrorRow>) {
+    let mut builder = OperatorBuilder::new(format!("{name} split"), joined.scope());
+    let mut input = builder.new_input(joined, Pipeline);
+    let (rows_output, rows) = builder.new_output::<Batch>();
+    let (errors_output, errors) = builder.new_output::<Vec<ErrorRow>>();
+    let mut rows_output = OutputBuilder::<_, NoopBuilder<Batch>>::from(rows_output);
+    let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<ErrorRow>>>::from(errors_output);
+    builder.build(move |_| {
+        move |_frontiers| {
+            let mut rows_session = rows_output.activate();
+            let mut errors_session = errors_output.activate();
+            input.for_each(|capability, joined| {
+                for (time, mut batch) in joined.parts.drain(..) {
+                    rows_session.session_with_builder(&capability.delayed(&time, 0)).give_container(&mut batch);
+                }
+                for (time, error) in joined.errors.drain(..) {
+                    errors_session.session(&capability.delayed(&time, 1)).give(error);
+                }
+            });
+        }
+    });
+    (rows, errors)
+}
