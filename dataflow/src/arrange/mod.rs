@@ -44,6 +44,7 @@ pub(crate) use reader::{Reader, RowsBatch, Stretch};
 pub(crate) use row_batch::{RowBatch, RowDistributor};
 pub(crate) use row_time::RowTime;
 
+pub(crate) use rows::Key;
 pub(crate) use shared::Shared;
 
 use crate::batch::Batch;

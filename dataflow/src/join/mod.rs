@@ -12,6 +12,8 @@
 //! are gathered by column into output batches. It gives way in the middle of a key.
 
 mod inner;
+mod key_changes;
+mod one_sided;
 mod output;
 mod pairs;
 #[cfg(test)]
@@ -23,11 +25,13 @@ use differential_dataflow::operators::join::join_with_tactic;
 use tidemark_planner::plan::{JoinKind, JoinPlan, Node};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Stream, StreamVec};
 
 use inner::Inner;
+use one_sided::{OneSided, one_sided};
 use output::{JoinShape, Joined};
 
 use crate::arrange::ArrangedRows;
@@ -46,9 +50,25 @@ pub(crate) fn join<'scope>(
     node: &Node,
 ) -> (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, ErrorRow>) {
     let shape = Arc::new(JoinShape::new(plan, node, &left.layout, &right.layout));
+    let name = node.id.to_string();
     match plan.kind {
-        JoinKind::Inner => inner(left, right, shape, &node.id.to_string()),
-        _ => unreachable!("the planner makes none of these yet"),
+        JoinKind::Inner => inner(left, right, shape, &name),
+        JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark => {
+            one_sided(left, right, OneSided::of_left(shape, plan.kind, plan.null_aware), &name)
+        }
+        JoinKind::Left | JoinKind::Right | JoinKind::Full => {
+            let (mut rows, mut errors) = inner(left.clone(), right.clone(), Arc::clone(&shape), &name);
+            if plan.kind != JoinKind::Right {
+                let unmatched = OneSided::of_left(Arc::clone(&shape), plan.kind, false);
+                let (more, failed) = one_sided(left.clone(), right.clone(), unmatched, &name);
+                (rows, errors) = (rows.concat(more), errors.concat(failed));
+            }
+            if plan.kind != JoinKind::Left {
+                let (more, failed) = one_sided(right, left, OneSided::of_right(shape), &name);
+                (rows, errors) = (rows.concat(more), errors.concat(failed));
+            }
+            (rows, errors)
+        }
     }
 }
 

@@ -339,4 +339,29 @@ proptest! {
     fn inner(case in cases(JoinKind::Inner)) {
         check(&case)?;
     }
+
+    #[test]
+    fn left(case in cases(JoinKind::Left)) {
+        check(&case)?;
+    }
+
+    #[test]
+    fn right_and_full(case in cases(JoinKind::Right), full in any::<bool>()) {
+        check(&Case { kind: if full { JoinKind::Full } else { JoinKind::Right }, ..case })?;
+    }
+
+    #[test]
+    fn semi_and_anti(case in cases(JoinKind::LeftSemi), anti in any::<bool>()) {
+        check(&Case { kind: if anti { JoinKind::LeftAnti } else { JoinKind::LeftSemi }, ..case })?;
+    }
+
+    #[test]
+    fn mark(case in cases(JoinKind::LeftMark)) {
+        check(&case)?;
+    }
+
+    #[test]
+    fn not_in(case in cases(JoinKind::LeftAnti)) {
+        check(&Case { null_aware: true, residual: false, null_equals_null: false, keys: Keys::One, ..case })?;
+    }
 }
