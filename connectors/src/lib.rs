@@ -10,6 +10,8 @@ mod encoder;
 mod file;
 pub mod format;
 pub mod io;
+#[cfg(feature = "kafka")]
+mod kafka;
 pub mod nexmark;
 mod options;
 mod pace;

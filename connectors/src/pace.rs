@@ -1,4 +1,4 @@
-//! Releasing generated rows by the clock: how many are due after some time at some rate.
+//! What goes by the clock: releasing generated rows, how many are due after some time at some rate; waiting no longer than told.
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,27 @@ impl Pace {
         let now = Instant::now();
         let started = *self.started.get_or_insert(now);
         due_after(now.duration_since(started), self.per_second)
+    }
+}
+
+/// A moment after which waiting ends.
+#[cfg(feature = "kafka")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    from: Instant,
+    patience: Duration,
+}
+
+#[cfg(feature = "kafka")]
+impl Deadline {
+    /// Some time from now.
+    pub(crate) fn after(patience: Duration) -> Self {
+        Self { from: Instant::now(), patience }
+    }
+
+    /// It has passed.
+    pub(crate) fn over(&self) -> bool {
+        self.from.elapsed() >= self.patience
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use tidemark_planner::connector::{ConnectorCatalog, ConnectorSpec, Options, SourceFacts};
 use tidemark_planner::plan::{ChangelogKind, SinkPlan, SourcePlan};
 
@@ -13,9 +13,20 @@ use crate::io::{DeadLetters, Io};
 use crate::sink::{Placement, Sink};
 use crate::source::{ConnectorError, Source};
 use crate::stdout::{self, Stdout};
+#[cfg(feature = "kafka")]
+use crate::kafka;
 use crate::{datagen, file, nexmark, stdin};
 
-const SPECS: [ConnectorSpec; 6] = [file::SPEC, stdin::SPEC, datagen::SPEC, nexmark::SPEC, stdout::SPEC, blackhole::SPEC];
+const SPECS: &[ConnectorSpec] = &[
+    file::SPEC,
+    stdin::SPEC,
+    #[cfg(feature = "kafka")]
+    kafka::SPEC,
+    datagen::SPEC,
+    nexmark::SPEC,
+    stdout::SPEC,
+    blackhole::SPEC,
+];
 
 /// How results look on standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +74,7 @@ fn not_a(connector: &str, side: &str) -> String {
 
 impl ConnectorCatalog for Connectors {
     fn connectors(&self) -> &[ConnectorSpec] {
-        &SPECS
+        SPECS
     }
 
     fn source_facts(&self, connector: &str, options: &Options, declared: Option<&SchemaRef>) -> Result<SourceFacts, String> {
@@ -72,8 +83,18 @@ impl ConnectorCatalog for Connectors {
             "stdin" => stdin::facts(options, declared),
             "datagen" => datagen::facts(options, declared),
             "nexmark" => nexmark::facts(options, declared),
+            #[cfg(feature = "kafka")]
+            "kafka" => kafka::facts(options, declared),
             "stdout" | "blackhole" => Err(not_a(connector, "source")),
             other => Err(unknown(other)),
+        }
+    }
+
+    fn metadata(&self, connector: &str) -> Vec<Field> {
+        match connector {
+            #[cfg(feature = "kafka")]
+            "kafka" => kafka::metadata(),
+            _ => Vec::new(),
         }
     }
 
@@ -85,6 +106,8 @@ impl ConnectorCatalog for Connectors {
         match connector {
             "file" => file::check_sink(options, schema, changelog),
             "stdout" => stdout::check_sink(options, schema, changelog),
+            #[cfg(feature = "kafka")]
+            "kafka" => kafka::check_sink(options, schema, changelog),
             "blackhole" => Ok(()),
             "stdin" | "datagen" | "nexmark" => Err(not_a(connector, "sink")),
             other => Err(unknown(other)),
@@ -104,6 +127,8 @@ impl Io for Connectors {
             }
             "datagen" => datagen::open(plan),
             "nexmark" => nexmark::open(plan),
+            #[cfg(feature = "kafka")]
+            "kafka" => kafka::open_source(plan),
             other => Err(ConnectorError::new(&plan.name, unknown(other))),
         }
     }
@@ -116,6 +141,8 @@ impl Io for Connectors {
         match plan.connector.as_str() {
             "file" => file::open_sink(plan),
             "stdout" => stdout::open(plan, &self.stdout, self.style),
+            #[cfg(feature = "kafka")]
+            "kafka" => kafka::open_sink(plan),
             "blackhole" => Ok(Box::new(Blackhole::default())),
             other => Err(ConnectorError::new(&plan.name, unknown(other))),
         }

@@ -21,6 +21,18 @@ pub trait Source: Send + Sync {
 
     /// A decoder for chunks of any partition of this source.
     fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// Whether the source wants to be told of [`Source::acknowledge`].
+    fn keeps_place(&self) -> bool {
+        false
+    }
+
+    /// The results of all records of a partition below an offset have been written by every sink: whoever keeps the place of this
+    /// reader in the outside world may move it there. Called by any thread, also late or with an offset told before.
+    fn acknowledge(&self, _partition: usize, _next_offset: u64) {}
+
+    /// The run has ended well, and everything that will be has been acknowledged. Called once.
+    fn close(&self) {}
 }
 
 /// What is known of a partition before it is read.

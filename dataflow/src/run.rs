@@ -140,6 +140,9 @@ fn work(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &Arc<
     outcome?;
     process.sinks.join();
     process.desk.flush()?;
+    if control.failure().is_none() {
+        process.sources.iter().for_each(|source| source.close());
+    }
     Ok(())
 }
 

@@ -77,6 +77,8 @@ struct CommitSide {
     /// The epoch of the last chunk; 0 before the first.
     last: Epoch,
     ended: bool,
+    /// One past the last record that entered the dataflow.
+    next_offset: u64,
 }
 
 impl SharedSource {
@@ -94,7 +96,7 @@ impl SharedSource {
             partitions.push(if partition % processes == process {
                 Some(PartitionSlot {
                     read: Mutex::new(ReadSide { reader: Some(source.open(partition)?), next_chunk: 0 }),
-                    commit: Mutex::new(CommitSide { next_chunk: 0, greatest: NO_WATERMARK, settled: NO_WATERMARK, last: 0, ended: false }),
+                    commit: Mutex::new(CommitSide { next_chunk: 0, greatest: NO_WATERMARK, settled: NO_WATERMARK, last: 0, ended: false, next_offset: 0 }),
                 })
             } else {
                 None
@@ -124,6 +126,19 @@ impl SharedSource {
     /// Size in bytes of the partitions that this process reads, where known.
     pub(crate) fn bytes_total(&self) -> Option<u64> {
         self.source.partitions().iter().zip(self.here()).filter(|(_, here)| *here).map(|(partition, _)| partition.bytes).sum()
+    }
+
+    /// Everything that was read has been written by every sink.
+    pub(crate) fn close(&self) {
+        if self.source.keeps_place() {
+            for (partition, slot) in self.partitions.iter().enumerate() {
+                let read = slot.as_ref().map_or(0, |slot| lock(&slot.commit).next_offset);
+                if read > 0 {
+                    self.source.acknowledge(partition, read);
+                }
+            }
+        }
+        self.source.close();
     }
 
     fn delay_us(&self) -> i64 {
@@ -168,6 +183,8 @@ struct Prepared {
     times: Option<Vec<i64>>,
     greatest: i64,
     offset: u64,
+    /// One past the last record.
+    next_offset: u64,
     bytes: u64,
 }
 
@@ -259,6 +276,8 @@ struct Reader {
     /// Epochs with bytes sent and not yet through the sinks.
     in_flight: VecDeque<(Epoch, u64)>,
     bytes_in_flight: u64,
+    /// Epochs whose records the source wants acknowledged: the epoch, the partition, and one past its last record.
+    unacknowledged: VecDeque<(Epoch, usize, u64)>,
     next_partition: usize,
     /// Chunks read in a row without a pause.
     streak: u32,
@@ -284,6 +303,7 @@ impl Reader {
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
             bytes_in_flight: 0,
+            unacknowledged: VecDeque::new(),
             next_partition,
             streak: 0,
             looked: 0,
@@ -292,6 +312,7 @@ impl Reader {
 
     /// Commits what can be committed and reads at most one chunk.
     fn step(&mut self, released: &mut Released) -> Next {
+        self.acknowledge();
         self.commit_waiting(released);
         self.pass_over_idle(released);
         if self.context.control.stopping() {
@@ -327,6 +348,17 @@ impl Reader {
                 self.context.control.fail(error.into());
                 Next::Now
             }
+        }
+    }
+
+    /// Tells the source which records have gone through all sinks.
+    fn acknowledge(&mut self) {
+        while let Some((epoch, partition, next_offset)) = self.unacknowledged.front().copied() {
+            if self.context.probe.less_equal(&epoch) {
+                break;
+            }
+            self.context.shared.source.acknowledge(partition, next_offset);
+            self.unacknowledged.pop_front();
         }
     }
 
@@ -390,6 +422,9 @@ impl Reader {
         let shared = &self.context.shared;
         let (offset, bytes) = (chunk.offset, chunk.bytes);
         let mut decoded = self.decoder.decode(chunk)?;
+        let last = decoded.columns.num_rows().checked_sub(1).map(|row| decoded.offsets.get(row));
+        let last = last.max(decoded.errors.last().map(|error| error.offset));
+        let next_offset = last.map_or(offset, |last| last + 1);
         let mut times = None;
         let mut greatest = NO_WATERMARK;
         if let Some(plan) = &shared.plan.event_time {
@@ -412,7 +447,7 @@ impl Reader {
                 });
             }
         }
-        Ok(Prepared { decoded, times, greatest, offset, bytes })
+        Ok(Prepared { decoded, times, greatest, offset, next_offset, bytes })
     }
 
     fn with_metadata(&self, partition: usize, decoded: &Decoded, epoch: Epoch) -> RecordBatch {
@@ -457,7 +492,10 @@ impl Reader {
                         side.last = now;
                     }
                     match &waiting.rows {
-                        Some(rows) => side.greatest = before.max(rows.greatest),
+                        Some(rows) => {
+                            side.greatest = before.max(rows.greatest);
+                            side.next_offset = rows.next_offset;
+                        }
                         None => side.ended = true,
                     }
                     Some((before, side.greatest, now))
@@ -525,7 +563,10 @@ impl Reader {
             released.watermarks.push((epoch, update(watermark)));
             metrics.watermark(waiting.partition, watermark);
         }
-        let Prepared { mut decoded, mut times, offset, bytes, .. } = prepared;
+        let Prepared { mut decoded, mut times, offset, next_offset, bytes, .. } = prepared;
+        if shared.source.keeps_place() {
+            self.unacknowledged.push_back((epoch, waiting.partition, next_offset));
+        }
         let full = self.with_metadata(waiting.partition, &decoded, epoch);
         let exprs: Vec<Arc<dyn PhysicalExpr>> = shared.plan.output.iter().map(|named| Arc::clone(&named.expr)).collect();
         let evaluated = evaluate(&exprs, &full);

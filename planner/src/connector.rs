@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 
 use crate::plan::ChangelogKind;
 
@@ -129,6 +129,10 @@ impl SourceFacts {
     }
 }
 
+/// In the metadata of a declared field: the name of what the connector knows of each record, which the column holds. Such a column
+/// stands in no record.
+pub const METADATA_KEY: &str = "tidemark.metadata";
+
 /// The connectors at hand. Implemented beside the connectors; the planner asks, and touches no file itself.
 pub trait ConnectorCatalog {
     /// All connectors, by canonical name.
@@ -139,6 +143,11 @@ pub trait ConnectorCatalog {
     /// # Errors
     /// One sentence that says what is wrong, such as a file that does not exist.
     fn source_facts(&self, connector: &str, options: &Options, declared: Option<&SchemaRef>) -> Result<SourceFacts, String>;
+
+    /// What a connector knows of each record besides what stands in it, for `METADATA FROM`: names and types.
+    fn metadata(&self, _connector: &str) -> Vec<Field> {
+        Vec::new()
+    }
 
     /// Options for a quoted path used as a relation: connector and options, by the path's ending.
     ///

@@ -420,7 +420,11 @@ impl<'a> Planner<'a> {
                     for (place, column) in source.columns.iter().enumerate() {
                         let mut extra = Vec::new();
                         match &column.value {
-                            crate::catalog::ColumnValue::Declared(_) => {}
+                            crate::catalog::ColumnValue::Declared(at) => {
+                                if source.declared.field(*at).metadata().contains_key(crate::connector::METADATA_KEY) {
+                                    extra.push("metadata".to_string());
+                                }
+                            }
                             crate::catalog::ColumnValue::Metadata(_) => extra.push("metadata".to_string()),
                             crate::catalog::ColumnValue::Computed(_) => extra.push("computed".to_string()),
                         }

@@ -9,6 +9,8 @@ pub mod csv;
 pub mod encode;
 mod fault;
 pub mod infer;
+#[cfg(feature = "kafka")]
+pub(crate) mod message;
 pub mod ndjson;
 mod parse;
 

@@ -15,7 +15,7 @@ use datafusion_expr::LogicalPlan;
 
 pub(crate) use source::{ColumnValue, SourceColumn, SourceTable};
 
-use crate::connector::{ConnectorCatalog, Options, Side};
+use crate::connector::{ConnectorCatalog, METADATA_KEY, Options, Side};
 use crate::error::nearest;
 use crate::parse::{LineIndex, arrow_type};
 use crate::statement::{Column, ColumnKind, Columns, CreateSink, CreateSource, Name, OptionSetting};
@@ -173,6 +173,7 @@ impl<'a> Catalog<'a> {
         let options = options::resolve(spec, settings, Side::Sink, &name.value, name.span)?;
         let mut errors = Vec::new();
         let mut fields = Vec::new();
+        let known = self.connectors.metadata(spec.name);
         // Computed and read-only columns are of the source only.
         let written = columns.iter().flat_map(|columns| &columns.columns).filter_map(|column| match &column.kind {
             ColumnKind::Physical { data_type, not_null } => Some((column, data_type, *not_null)),
@@ -180,7 +181,11 @@ impl<'a> Catalog<'a> {
             ColumnKind::Metadata { .. } | ColumnKind::Computed { .. } => None,
         });
         for (column, data_type, not_null) in written {
-            fields.push(Field::new(&column.name.value, arrow_type(data_type), !not_null));
+            let field = Field::new(&column.name.value, arrow_type(data_type), !not_null);
+            fields.push(match source::known_metadata(column, &known) {
+                Some(found) => field.with_metadata([(METADATA_KEY.to_string(), found.name().clone())].into()),
+                None => field,
+            });
         }
         let declared = columns.map_or(&[][..], |columns| &columns.columns);
         errors.extend(duplicates(declared));

@@ -7,12 +7,12 @@ use datafusion_common::DFSchema;
 use datafusion_expr::{Expr, cast};
 
 use super::{Catalog, duplicates, find_name, options, timing, unknown_declared};
-use crate::connector::{Options, Side};
+use crate::connector::{METADATA_KEY, Options, Side};
 use crate::error::nearest;
 use crate::logical::{self, ident_column};
 use crate::parse::arrow_type;
 use crate::plan::{ChangelogKind, ErrorPolicy, MetadataColumn, SourceTiming};
-use crate::statement::{ColumnKind, CreateSource, Name};
+use crate::statement::{Column, ColumnKind, CreateSource, Name};
 use crate::{PlanError, Span};
 
 /// A source, ready to be read.
@@ -136,6 +136,7 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
     let inferred = said.is_none();
     let primary_key = create.columns.as_ref().and_then(|columns| columns.primary_key.as_ref());
     let changelog = facts.changelog_with(primary_key.is_some());
+    let known = catalog.connectors.metadata(spec.name);
     let Some(mut declared) = said.or(facts.schema) else {
         let error = PlanError::new("plan::missing_columns", format!("source \"{name}\" declares no columns"), create.name.span);
         return Err(vec![error.help(format!("Declare its columns: CREATE SOURCE {name} (a BIGINT, …) WITH (…)."))]);
@@ -148,6 +149,7 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
     if inferred {
         out.extend(declared.fields().iter().enumerate().map(|(place, field)| declared_column(place, field)));
     }
+    let declared = with_metadata(declared, columns, &known, &mut errors);
     let retracts = changelog == ChangelogKind::Retract;
     let base = if retracts { declared.as_ref().clone() } else { SourceTable::base_schema(&declared) };
     for column in columns {
@@ -164,9 +166,15 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
                     .help("Leave the column out.");
                 errors.push(error);
             }
+            ColumnKind::Metadata { data_type, .. } if known_metadata(column, &known).is_some() => {
+                if let Ok(place) = declared.index_of(&column.name.value) {
+                    let field = declared.field(place).clone().with_data_type(arrow_type(data_type)).with_metadata(Default::default());
+                    out.push(SourceColumn { field: Arc::new(field), value: ColumnValue::Declared(place) });
+                }
+            }
             ColumnKind::Metadata { data_type, not_null, key, .. } => {
                 let (key, span) = key.as_ref().map_or((&column.name.value, column.name.span), |(key, span)| (key, *span));
-                match metadata_key(key, span) {
+                match metadata_key(key, span, &known) {
                     Ok(metadata) => {
                         let wanted = arrow_type(data_type);
                         let value = if wanted == metadata.data_type() {
@@ -278,13 +286,45 @@ fn keyed_by(declared: &SchemaRef, key: &[Name]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn metadata_key(key: &str, span: Span) -> Result<MetadataColumn, PlanError> {
+/// What a connector knows of each record that a column asks for: its name, with or without an underscore before it.
+pub(super) fn known_metadata<'k>(column: &Column, known: &'k [Field]) -> Option<&'k Field> {
+    let ColumnKind::Metadata { key, .. } = &column.kind else { return None };
+    let key = key.as_ref().map_or(&column.name.value, |(key, _)| key);
+    let is = |name: &str| name.eq_ignore_ascii_case(key) || key.strip_prefix('_').is_some_and(|key| name.eq_ignore_ascii_case(key));
+    known.iter().find(|field| is(field.name()))
+}
+
+/// The columns of a record, and behind them those of what the connector knows of it.
+fn with_metadata(declared: SchemaRef, columns: &[Column], known: &[Field], errors: &mut Vec<PlanError>) -> SchemaRef {
+    let mut fields: Vec<FieldRef> = declared.fields().iter().cloned().collect();
+    for column in columns {
+        let Some(found) = known_metadata(column, known) else { continue };
+        if let ColumnKind::Metadata { data_type, .. } = &column.kind
+            && !arrow::compute::can_cast_types(found.data_type(), &arrow_type(data_type))
+        {
+            let (is, wants) = (logical::type_name(found.data_type()), logical::type_name(&arrow_type(data_type)));
+            let message = format!("metadata \"{}\" is {is}, not {wants}", found.name());
+            errors.push(PlanError::new("plan::type_mismatch", message, column.span).help(format!("Declare \"{}\" {is}.", column.name.value)));
+        }
+        let mark = [(METADATA_KEY.to_string(), found.name().clone())];
+        fields.push(Arc::new(found.clone().with_name(&column.name.value).with_metadata(mark.into())));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+fn metadata_key(key: &str, span: Span, known: &[Field]) -> Result<MetadataColumn, PlanError> {
     let is = |it: &&MetadataColumn| it.name().eq_ignore_ascii_case(key) || it.name()[1..].eq_ignore_ascii_case(key);
     MetadataColumn::ALL.iter().find(is).copied().ok_or_else(|| {
         let error = PlanError::new("plan::unknown_metadata", format!("metadata \"{key}\" does not exist"), span);
-        match nearest(key, ["partition", "offset", "timestamp"]) {
+        let names: Vec<&str> = if known.is_empty() {
+            vec!["partition", "offset", "timestamp"]
+        } else {
+            known.iter().map(|field| field.name().as_str()).collect()
+        };
+        match nearest(key, names.iter().copied()) {
             Some(near) => error.help(format!("Did you mean \"{near}\"?")),
-            None => error.help("A source knows partition, offset and timestamp of each row."),
+            None if known.is_empty() => error.help("A source knows partition, offset and timestamp of each row."),
+            None => error.help(format!("The connector knows of each record its {}.", names.join(", "))),
         }
     })
 }

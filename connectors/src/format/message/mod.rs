@@ -1,0 +1,157 @@
+//! # Messages
+//!
+//! Encodings of single values, such as those of a topic. A decoder takes all values of a chunk at once: what a call costs is paid
+//! once for some thousand messages, and text formats decode the values as the lines of one text.
+
+mod delimited;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef};
+use tidemark_planner::connector::Options;
+
+pub(crate) use delimited::{CsvEncoding, CsvMessages, JsonEncoding, JsonMessages};
+pub(crate) use raw::{RawEncoding, RawMessages};
+
+use super::csv::CsvOptions;
+use super::ndjson::NdjsonOptions;
+
+/// How values are encoded.
+#[derive(Clone, Debug)]
+pub(crate) enum MessageFormat {
+    Json(NdjsonOptions),
+    Csv(CsvOptions),
+    Raw,
+}
+
+/// Formats of keys and values.
+pub(crate) const FORMATS: &[&str] = &["json", "ndjson", "csv", "raw"];
+
+impl MessageFormat {
+    /// The format of a name, with its options.
+    pub(crate) fn from_options(name: &str, options: &Options) -> Result<Self, String> {
+        Ok(match name {
+            "json" | "ndjson" => Self::Json(NdjsonOptions::from_options(options)),
+            "csv" => Self::Csv(CsvOptions::from_options(options)?),
+            "raw" => Self::Raw,
+            other => return Err(format!("format \"{other}\" is not known; use {}", FORMATS.join(", "))),
+        })
+    }
+
+    /// A decoder. `all` are the columns that a value holds, `read` those among them that are decoded.
+    pub(crate) fn decoder(&self, all: &SchemaRef, read: &SchemaRef) -> Result<Box<dyn MessageDecoder>, String> {
+        Ok(match self {
+            Self::Json(options) => Box::new(JsonMessages::new(read.clone(), options.clone())?),
+            Self::Csv(options) => Box::new(CsvMessages::new(all, read.clone(), options.clone())?),
+            Self::Raw => Box::new(RawMessages::new(all, read)?),
+        })
+    }
+
+    /// An encoder of rows of a schema.
+    pub(crate) fn encoder(&self, schema: &SchemaRef) -> Result<Box<dyn MessageEncoder>, String> {
+        Ok(match self {
+            Self::Json(options) => Box::new(JsonEncoding::new(schema.clone(), options)?),
+            Self::Csv(options) => Box::new(CsvEncoding::new(schema.clone(), options.clone())?),
+            Self::Raw => Box::new(RawEncoding::new(schema)?),
+        })
+    }
+}
+
+/// Values of messages, end to end, each with a newline behind it: as they lie they are lines, unless a value has newlines itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Values {
+    bytes: Vec<u8>,
+    /// One past the newline behind each value.
+    ends: Vec<u32>,
+    /// Places of values that are null, ascending.
+    nulls: Vec<u32>,
+}
+
+impl Values {
+    /// Appends a value, or null.
+    #[inline]
+    pub(crate) fn push(&mut self, value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.bytes.extend_from_slice(value),
+            None => self.nulls.push(self.ends.len() as u32),
+        }
+        self.bytes.push(b'\n');
+        // A chunk is cut long before 4 GiB, and no message is as long.
+        self.ends.push(self.bytes.len() as u32);
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Bytes held.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn start(&self, place: usize) -> usize {
+        place.checked_sub(1).map_or(0, |before| self.ends[before] as usize)
+    }
+
+    /// The bytes of a value; none, if it is null or empty.
+    pub(crate) fn bytes(&self, place: usize) -> &[u8] {
+        &self.bytes[self.start(place)..self.ends[place] as usize - 1]
+    }
+
+    /// A value; `None`: null.
+    pub(crate) fn get(&self, place: usize) -> Option<&[u8]> {
+        let null = !self.nulls.is_empty() && self.nulls.binary_search(&(place as u32)).is_ok();
+        (!null).then(|| self.bytes(place))
+    }
+
+    /// All values in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        let mut nulls = self.nulls.iter().copied().peekable();
+        let mut start = 0;
+        self.ends.iter().enumerate().map(move |(place, end)| {
+            let value = &self.bytes[start..*end as usize - 1];
+            start = *end as usize;
+            if nulls.next_if_eq(&(place as u32)).is_some() { None } else { Some(value) }
+        })
+    }
+}
+
+/// What the values of a chunk hold.
+#[derive(Debug)]
+pub(crate) struct DecodedValues {
+    /// The columns read.
+    pub(crate) columns: Vec<ArrayRef>,
+    /// Rows of each column.
+    pub(crate) rows: usize,
+    /// The value each row comes from, ascending; `None`: each value is one row.
+    pub(crate) places: Option<Vec<u32>>,
+    /// +1 or −1 for each row; `None` when all are +1.
+    pub(crate) diffs: Option<Vec<i64>>,
+    /// Values that could not be decoded, ascending, and why.
+    pub(crate) errors: Vec<(u32, String)>,
+}
+
+/// Turns values into columns. Nulls make no row: what they mean is not for a format to say.
+pub(crate) trait MessageDecoder: Send {
+    /// Decodes all values of a chunk.
+    fn decode(&mut self, values: &Values) -> DecodedValues;
+}
+
+/// Turns rows into values.
+pub(crate) trait MessageEncoder: Send {
+    /// Appends one value for each row to `out`, and its end to `ends`.
+    ///
+    /// # Errors
+    /// When a value cannot be written in this format.
+    fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<(), String>;
+}
+
+/// The fields of a schema at some places.
+pub(crate) fn project(schema: &Schema, places: impl IntoIterator<Item = usize>) -> SchemaRef {
+    Arc::new(Schema::new(places.into_iter().map(|place| schema.fields()[place].clone()).collect::<Vec<_>>()))
+}

@@ -1,0 +1,443 @@
+//! # Topics as sources
+//!
+//! One consumer per source and process. Each partition has a queue of its own, into which librdkafka fetches ahead up to a bound:
+//! whoever does not read makes it stop fetching. Readers take from the queues without waiting; a thread beside them starts
+//! partitions, commits offsets and listens for errors.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Message, OwnedMessage};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tidemark_planner::connector::Options;
+use tidemark_planner::plan::SourcePlan;
+
+use super::client::{Context, Health, code, patiently, sentence};
+use super::decode::Layout;
+use super::messages::{Messages, Wanted};
+use super::options::{self, Place, SourceOptions, Topics};
+use super::places::Lookup;
+use crate::source::{Chunk, ChunkBody, ConnectorError, Decoder, PartitionInfo, PartitionReader, Read, Source};
+
+/// A chunk is cut at this size, or at so many records.
+const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_RECORDS: usize = 16 << 10;
+/// Memory that librdkafka may fill ahead of the readers, for all partitions together.
+const AHEAD_KIB: usize = 64 << 10;
+/// And at least for one.
+const AHEAD_KIB_MIN: usize = 1 << 10;
+/// How long the thread beside the readers listens for events in one go.
+const LISTEN: Duration = Duration::from_millis(10);
+/// Turns of that thread between two commits.
+const TURNS_PER_COMMIT: u32 = 20;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these mutexes hold is whole between statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The configuration of a source's consumer.
+pub(super) fn config(name: &str, options: &Options, source: &SourceOptions) -> Result<ClientConfig, String> {
+    // A group is needed to assign partitions; one that nobody named is never written to.
+    let group = source.group.clone().unwrap_or_else(|| format!("tidemark-{name}"));
+    options::client_config(
+        options,
+        &[
+            ("group.id", group),
+            ("enable.auto.commit", "false".into()),
+            ("enable.auto.offset.store", "false".into()),
+            ("enable.partition.eof", source.end.is_some().to_string()),
+            ("auto.offset.reset", "error".into()),
+            // A topic that does not exist is a mistake to be told, not to be made.
+            ("allow.auto.create.topics", "false".into()),
+        ],
+    )
+}
+
+/// A topic, or several, as a source.
+pub(super) struct KafkaSource {
+    name: String,
+    infos: Vec<PartitionInfo>,
+    shared: Arc<Shared>,
+    layout: Layout,
+    read: Vec<usize>,
+    read_schema: SchemaRef,
+    nulls: bool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What readers and the thread beside them share.
+struct Shared {
+    consumer: Arc<BaseConsumer<Context>>,
+    partitions: Vec<Partition>,
+    wanted: Wanted,
+    commits: bool,
+    /// Offsets to commit, by partition.
+    acknowledged: Mutex<BTreeMap<usize, u64>>,
+    stop: AtomicBool,
+}
+
+struct Partition {
+    topic: Arc<str>,
+    number: i32,
+    start: i64,
+    end: Option<i64>,
+    feed: Mutex<Feed>,
+}
+
+/// How far a partition is on its way to its reader.
+enum Feed {
+    /// Nobody reads it.
+    Idle,
+    /// A reader waits.
+    Asked,
+    /// It is assigned: records that came before it had its own queue, and the queue.
+    Ready(VecDeque<OwnedMessage>, PartitionQueue<Context>),
+    /// The reader has it.
+    Taken,
+}
+
+impl Shared {
+    fn health(&self) -> &Health {
+        &self.consumer.context().health
+    }
+
+    fn list(&self, places: impl Iterator<Item = (usize, i64)>) -> Result<TopicPartitionList, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (place, offset) in places {
+            let partition = &self.partitions[place];
+            list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(offset))?;
+        }
+        Ok(list)
+    }
+}
+
+impl KafkaSource {
+    pub(super) fn open(plan: &SourcePlan) -> Result<Self, ConnectorError> {
+        let wrong = |reason: String| ConnectorError::new(&plan.name, reason);
+        let source = SourceOptions::from_options(&plan.options).map_err(wrong)?;
+        let layout = Layout::new(&plan.options, &plan.declared).map_err(wrong)?;
+        let mut config = config(&plan.name, &plan.options, &source).map_err(wrong)?;
+        let context = || Context { health: Health::new(&plan.name) };
+        let create = |config: &ClientConfig| -> Result<BaseConsumer<Context>, ConnectorError> {
+            config.create_with_context(context()).map_err(|error| wrong(error.to_string()))
+        };
+        let consumer = create(&config)?;
+        let found = partitions(&consumer, &source)?;
+        if let (Place::Offsets(offsets), _) | (_, Some(Place::Offsets(offsets))) = (&source.start, &source.end)
+            && let Some(missing) = offsets.keys().find(|number| found.iter().all(|(_, has)| has != *number))
+        {
+            return Err(wrong(format!("there is no partition {missing}, for which an offset is given")));
+        }
+        let names: Vec<(&str, i32)> = found.iter().map(|(topic, number)| (&**topic, *number)).collect();
+        let lookup = Lookup {
+            consumer: &consumer,
+            health: &consumer.context().health,
+            patience: source.connect_timeout,
+            unread_at_latest: matches!(config.get("auto.offset.reset"), Some("latest" | "largest" | "end")),
+        };
+        let starts = lookup.offsets(&source.start, &names)?;
+        let ends = source.end.as_ref().map(|end| lookup.offsets(end, &names)).transpose()?;
+        // Bounds are for each partition, and how many there are is known only now.
+        let consumer = if config.get("queued.max.messages.kbytes").is_none() {
+            let each = (AHEAD_KIB / found.len().max(1)).max(AHEAD_KIB_MIN);
+            config.set("queued.max.messages.kbytes", each.to_string());
+            create(&config)?
+        } else {
+            consumer
+        };
+        let partitions: Vec<Partition> = found
+            .into_iter()
+            .enumerate()
+            .map(|(place, (topic, number))| Partition {
+                topic,
+                number,
+                start: starts[place],
+                end: ends.as_ref().map(|ends| ends[place]),
+                feed: Mutex::new(Feed::Idle),
+            })
+            .collect();
+        let infos =
+            partitions.iter().map(|partition| PartitionInfo { name: format!("{}/{}", partition.topic, partition.number), bytes: None });
+        let infos = infos.collect();
+        let shared = Arc::new(Shared {
+            consumer: Arc::new(consumer),
+            partitions,
+            wanted: layout.wanted(&plan.read),
+            commits: source.group.is_some(),
+            acknowledged: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
+        let nulls = source.tombstones_are_null;
+        // What cannot be decoded is told now, not by the first worker that decodes.
+        layout.decoder(&plan.name, &plan.read, &plan.read_schema, nulls)?;
+        let thread = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name(format!("kafka {}", plan.name)).spawn(move || attend(&shared))
+        };
+        let thread = thread.map_err(|error| ConnectorError::io(&plan.name, &error))?;
+        Ok(Self {
+            name: plan.name.clone(),
+            infos,
+            shared,
+            layout,
+            read: plan.read.clone(),
+            read_schema: plan.read_schema.clone(),
+            nulls,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+}
+
+/// The partitions of the topics, in order of topic and number.
+fn partitions(consumer: &BaseConsumer<Context>, source: &SourceOptions) -> Result<Vec<(Arc<str>, i32)>, ConnectorError> {
+    let health = &consumer.context().health;
+    // Events, such as a login that is refused, come when they are asked for.
+    let listen = || drop(consumer.poll(Duration::ZERO));
+    let ask = |topic: Option<&str>| patiently(health, source.connect_timeout, listen, |timeout| consumer.fetch_metadata(topic, timeout));
+    let mut found = Vec::new();
+    let mut add = |topic: &rdkafka::metadata::MetadataTopic| {
+        let name: Arc<str> = topic.name().into();
+        found.extend(topic.partitions().iter().map(|partition| (Arc::clone(&name), partition.id())));
+    };
+    match &source.topics {
+        Topics::Named(names) => {
+            for name in names {
+                let answer = ask(Some(name))?;
+                match answer.topics().iter().find(|topic| topic.name() == name) {
+                    Some(topic) if topic.error().is_none() && !topic.partitions().is_empty() => add(topic),
+                    Some(topic) if topic.error().is_some_and(|error| Code::from(error) == Code::TopicAuthorizationFailed) => {
+                        return Err(ConnectorError::new(name, sentence(Code::TopicAuthorizationFailed, "")));
+                    }
+                    _ => {
+                        let all = ask(None)?;
+                        let mut known: Vec<&str> = all.topics().iter().map(|topic| topic.name()).filter(|it| !it.starts_with("__")).collect();
+                        known.sort_unstable();
+                        let known = if known.is_empty() { "there is none".into() } else { format!("there are {}", known.join(", ")) };
+                        return Err(ConnectorError::new(health.name(), format!("topic \"{name}\" does not exist; {known}")));
+                    }
+                }
+            }
+        }
+        Topics::Matching(regex) => {
+            let answer = ask(None)?;
+            answer.topics().iter().filter(|topic| regex.is_match(topic.name()) && !topic.name().starts_with("__")).for_each(&mut add);
+            if found.is_empty() {
+                return Err(ConnectorError::new(health.name(), "no topic matches option \"topic-pattern\""));
+            }
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+impl Source for KafkaSource {
+    fn partitions(&self) -> &[PartitionInfo] {
+        &self.infos
+    }
+
+    fn open(&self, partition: usize) -> Result<Box<dyn PartitionReader>, ConnectorError> {
+        *lock(&self.shared.partitions[partition].feed) = Feed::Asked;
+        let place = &self.shared.partitions[partition];
+        Ok(Box::new(Reader {
+            shared: Arc::clone(&self.shared),
+            place: partition,
+            feed: None,
+            next: place.start,
+            done: place.end.is_some_and(|end| place.start >= end),
+        }))
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        match self.layout.decoder(&self.name, &self.read, &self.read_schema, self.nulls) {
+            Ok(decoder) => Box::new(decoder),
+            Err(error) => panic!("a decoder could be made when the source was opened: {error}"),
+        }
+    }
+
+    fn keeps_place(&self) -> bool {
+        self.shared.commits
+    }
+
+    fn acknowledge(&self, partition: usize, next_offset: u64) {
+        let mut acknowledged = lock(&self.shared.acknowledged);
+        let last = acknowledged.entry(partition).or_default();
+        *last = next_offset.max(*last);
+    }
+
+    fn close(&self) {
+        self.end_thread();
+        commit(&self.shared, CommitMode::Sync);
+    }
+}
+
+impl KafkaSource {
+    fn end_thread(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = lock(&self.thread).take()
+            && thread.join().is_err()
+        {
+            self.shared.health().fail("the thread beside the readers broke".into());
+        }
+    }
+}
+
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        self.end_thread();
+        // Readers may outlive the source, and hold what they read; nothing more is fetched for them.
+        let mut feeds = self.shared.partitions.iter().map(|partition| lock(&partition.feed));
+        feeds.by_ref().for_each(|mut feed| *feed = Feed::Taken);
+    }
+}
+
+/// What the thread beside the readers does.
+fn attend(shared: &Arc<Shared>) {
+    let mut turn = 0u32;
+    while !shared.stop.load(Ordering::Relaxed) {
+        start_partitions(shared);
+        // Errors reach the context; records have queues of their own by now.
+        if let Some(Ok(stray)) = shared.consumer.poll(LISTEN) {
+            shared.health().fail(format!("a record of {}/{} came outside its queue", stray.topic(), stray.partition()));
+        }
+        turn += 1;
+        if turn.is_multiple_of(TURNS_PER_COMMIT) {
+            commit(shared, CommitMode::Async);
+        }
+    }
+}
+
+/// Assigns the partitions that readers wait for, and gives each a queue.
+fn start_partitions(shared: &Arc<Shared>) {
+    let asked = |(_, partition): &(usize, &Partition)| matches!(*lock(&partition.feed), Feed::Asked);
+    let places: Vec<usize> = shared.partitions.iter().enumerate().filter(asked).map(|(place, _)| place).collect();
+    if places.is_empty() {
+        return;
+    }
+    let started = (|| {
+        let list = shared.list(places.iter().map(|place| (*place, shared.partitions[*place].start)))?;
+        shared.consumer.incremental_assign(&list)?;
+        let mut queues = BTreeMap::new();
+        for place in &places {
+            let partition = &shared.partitions[*place];
+            if let Some(queue) = shared.consumer.split_partition_queue(&partition.topic, partition.number) {
+                queues.insert((Arc::clone(&partition.topic), partition.number), (*place, VecDeque::new(), queue));
+            }
+        }
+        // Fetching begins with the assignment: what came before a partition had a queue lies in the common one. It is first in order.
+        while let Some(result) = shared.consumer.poll(2 * LISTEN) {
+            if let Ok(message) = result
+                && let Some((_, early, _)) = queues.get_mut(&(Arc::from(message.topic()), message.partition()))
+            {
+                early.push_back(message.detach());
+            }
+        }
+        Ok::<_, KafkaError>(queues)
+    })();
+    match started {
+        Ok(queues) => {
+            for (place, early, queue) in queues.into_values() {
+                *lock(&shared.partitions[place].feed) = Feed::Ready(early, queue);
+            }
+        }
+        Err(error) => shared.health().fail(format!("partitions cannot be assigned: {error}")),
+    }
+}
+
+/// Commits what has been acknowledged.
+fn commit(shared: &Shared, mode: CommitMode) {
+    let acknowledged = std::mem::take(&mut *lock(&shared.acknowledged));
+    if acknowledged.is_empty() || !shared.commits {
+        return;
+    }
+    let offsets = acknowledged.into_iter().filter_map(|(place, offset)| Some((place, i64::try_from(offset).ok()?)));
+    let committed = shared.list(offsets).and_then(|list| shared.consumer.commit(&list, mode));
+    if let Err(error) = committed {
+        // Nothing is lost: the records would be read again.
+        let reason = code(&error).map_or_else(|| error.to_string(), |code| sentence(code, ""));
+        tracing::warn!("{}: offsets could not be committed: {reason}", shared.health().name());
+    }
+}
+
+/// Reads a partition.
+struct Reader {
+    shared: Arc<Shared>,
+    place: usize,
+    feed: Option<(VecDeque<OwnedMessage>, PartitionQueue<Context>)>,
+    /// No record below is read.
+    next: i64,
+    done: bool,
+}
+
+impl Reader {
+    /// Takes one record; false: the partition ends before it.
+    fn take(next: &mut i64, end: Option<i64>, message: &impl Message, wanted: Wanted, messages: &mut Messages) -> bool {
+        let offset = message.offset();
+        if end.is_some_and(|end| offset >= end) {
+            return false;
+        }
+        if offset >= *next {
+            messages.push(message, wanted);
+            *next = offset + 1;
+        }
+        end.is_none_or(|end| *next < end)
+    }
+}
+
+impl PartitionReader for Reader {
+    fn next(&mut self) -> Result<Read, ConnectorError> {
+        if let Some(fatal) = self.shared.health().fatal() {
+            return Err(fatal);
+        }
+        if self.done {
+            return Ok(Read::End);
+        }
+        let partition = &self.shared.partitions[self.place];
+        if self.feed.is_none() {
+            let mut feed = lock(&partition.feed);
+            match std::mem::replace(&mut *feed, Feed::Taken) {
+                Feed::Ready(early, queue) => self.feed = Some((early, queue)),
+                other => *feed = other,
+            }
+        }
+        let Some((early, queue)) = &mut self.feed else { return Ok(Read::Pending) };
+        let mut messages = Messages::new(Arc::clone(&partition.topic), partition.number);
+        let wanted = self.shared.wanted;
+        while !self.done && messages.len() < CHUNK_RECORDS && messages.byte_len() < CHUNK_BYTES {
+            if let Some(message) = early.pop_front() {
+                self.done = !Self::take(&mut self.next, partition.end, &message, wanted, &mut messages);
+                continue;
+            }
+            match queue.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => self.done = !Self::take(&mut self.next, partition.end, &message, wanted, &mut messages),
+                // What was there when the run began may end in records that are never shown, such as marks of transactions.
+                Some(Err(KafkaError::PartitionEOF(_))) => self.done = partition.end.is_some(),
+                Some(Err(error)) => {
+                    if let Some(code) = code(&error) {
+                        self.shared.health().note(code, "");
+                    }
+                    if let Some(fatal) = self.shared.health().fatal() {
+                        return Err(fatal);
+                    }
+                }
+            }
+        }
+        match messages.offsets.first() {
+            Some(first) => {
+                self.shared.health().well();
+                Ok(Read::Chunk(Chunk { offset: *first, bytes: messages.byte_len() as u64, body: ChunkBody::Task(Box::new(messages)) }))
+            }
+            None if self.done => Ok(Read::End),
+            None => Ok(Read::Pending),
+        }
+    }
+}
