@@ -10,11 +10,11 @@ use tidemark_planner::plan::{ChangelogKind, SinkPlan, SourcePlan};
 use crate::blackhole::{self, Blackhole};
 use crate::dead_letters::DeadLetterFile;
 use crate::io::{DeadLetters, Io};
+#[cfg(feature = "kafka")]
+use crate::kafka;
 use crate::sink::{Placement, Sink};
 use crate::source::{ConnectorError, Source};
 use crate::stdout::{self, Stdout};
-#[cfg(feature = "kafka")]
-use crate::kafka;
 use crate::{datagen, file, nexmark, stdin};
 
 const SPECS: &[ConnectorSpec] = &[
@@ -215,10 +215,8 @@ mod tests {
                 assert!(connectors.open_sink(&sink_plan(spec.name, &[], &columns, ChangelogKind::AppendOnly), 0).is_err());
             }
         }
-        assert_eq!(
-            connectors.source_facts("kafka", &options(&[]), None).expect_err("unknown"),
-            "there is no connector \"kafka\"; known are file, stdin, datagen, nexmark, stdout, blackhole"
-        );
+        let unknown = connectors.source_facts("pulsar", &options(&[]), None).expect_err("unknown");
+        assert!(unknown.starts_with("there is no connector \"pulsar\"; known are file, stdin, "), "{unknown}");
     }
 
     #[test]

@@ -81,7 +81,9 @@ pub(super) fn sentence(code: Code, detail: &str) -> String {
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => "the topic does not exist",
         Code::LeaderNotAvailable | Code::NotLeaderForPartition => "a partition has no leader",
         Code::MessageTimedOut => "a record could not be delivered in time",
-        Code::MessageSizeTooLarge => "a record is larger than the brokers take; raise max.message.bytes of the topic and properties.message.max.bytes",
+        Code::MessageSizeTooLarge => {
+            "a record is larger than the brokers take; raise max.message.bytes of the topic and properties.message.max.bytes"
+        }
         Code::AutoOffsetReset | Code::OffsetOutOfRange => {
             "the records to read next are gone: they were deleted before they were read; \
              start = 'earliest' or 'latest' begins anew, properties.auto.offset.reset = 'earliest' or 'latest' goes on without them"

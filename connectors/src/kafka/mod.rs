@@ -17,8 +17,8 @@ use arrow::datatypes::SchemaRef;
 use tidemark_planner::connector::{ConnectorSpec, Options, SourceFacts};
 use tidemark_planner::plan::{ChangelogKind, SinkPlan, SourcePlan};
 
-pub(crate) use self::decode::metadata;
 use self::decode::Layout;
+pub(crate) use self::decode::metadata;
 use self::options::SourceOptions;
 use self::sink::{KafkaSink, SinkOptions};
 use self::source::KafkaSource;
@@ -36,7 +36,7 @@ pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<S
     if let Some(declared) = declared {
         Layout::new(options, declared)?;
     }
-    Ok(SourceFacts { schema: None, bounded: source.end.is_some(), event_time: None })
+    Ok(SourceFacts::append_only(None, source.end.is_some()))
 }
 
 /// Opens the source.

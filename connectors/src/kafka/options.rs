@@ -82,13 +82,6 @@ const OWN: &[OptionSpec] = &[
         &["scan.bounded.specific-offsets"],
     ),
     default(
-        alias(
-            source("discovery-interval", OptionKind::Duration, "How often the brokers are asked for new partitions; 0s: never."),
-            &["scan.topic-partition-discovery.interval"],
-        ),
-        "30s",
-    ),
-    default(
         both(source("connect-timeout", OptionKind::Duration, "How long a run that starts waits for brokers that cannot be reached.")),
         "30s",
     ),
@@ -97,7 +90,11 @@ const OWN: &[OptionSpec] = &[
     both(source("key.fields", OptionKind::Text, "The columns that stand in the key, with semicolons.")),
     both(source("key.fields-prefix", OptionKind::Text, "What the names of the key's columns begin with, and the key's own fields do not.")),
     default(
-        both(source("value.fields-include", OptionKind::OneOf(&["ALL", "EXCEPT_KEY"]), "Whether the key's columns stand in the value too.")),
+        both(source(
+            "value.fields-include",
+            OptionKind::OneOf(&["ALL", "EXCEPT_KEY"]),
+            "Whether the key's columns stand in the value too.",
+        )),
         "ALL",
     ),
     default(
@@ -128,31 +125,21 @@ const OWN: &[OptionSpec] = &[
     sink("headers.fields", OptionKind::Text, "Columns that become headers and are left out of the value, with semicolons."),
     sink("timestamp.field", OptionKind::Text, "The column that is the record's timestamp; it stays in the value."),
     default(
-        alias(sink("acks", OptionKind::OneOf(&["all", "1", "0"]), "Replicas that must have a record before it counts as written."), &[
-            "properties.acks",
-        ]),
+        alias(
+            sink("acks", OptionKind::OneOf(&["all", "1", "0"]), "Replicas that must have a record before it counts as written."),
+            &["properties.acks"],
+        ),
         "all",
     ),
     default(
-        sink(
-            "compression",
-            OptionKind::OneOf(&["none", "gzip", "snappy", "lz4", "zstd"]),
-            "How batches of records are compressed.",
-        ),
+        sink("compression", OptionKind::OneOf(&["none", "gzip", "snappy", "lz4", "zstd"]), "How batches of records are compressed."),
         "lz4",
     ),
     default(sink("linger", OptionKind::Duration, "How long a batch of records waits for more."), "1ms"),
-    default(
-        sink("delivery-timeout", OptionKind::Duration, "How long a record is sent again and again before the run fails."),
-        "5m",
-    ),
+    default(sink("delivery-timeout", OptionKind::Duration, "How long a record is sent again and again before the run fails."), "5m"),
     default(
         alias(
-            sink(
-                "delivery",
-                OptionKind::OneOf(&["at-least-once"]),
-                "What is promised: every record, after a failure perhaps twice.",
-            ),
+            sink("delivery", OptionKind::OneOf(&["at-least-once"]), "What is promised: every record, after a failure perhaps twice."),
             &["sink.delivery-guarantee"],
         ),
         "at-least-once",
@@ -232,7 +219,6 @@ pub(super) struct SourceOptions {
     pub(super) group: Option<String>,
     pub(super) start: Place,
     pub(super) end: Option<Place>,
-    pub(super) discovery: Option<Duration>,
     pub(super) connect_timeout: Duration,
     pub(super) tombstones_are_null: bool,
 }
@@ -284,10 +270,9 @@ fn offsets(options: &Options, name: &str) -> Result<BTreeMap<i32, i64>, String> 
     for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
         let wrong = || format!("option \"{name}\" holds \"{part}\"; write partition:0,offset:42;partition:1,offset:7");
         let (partition, offset) = match part.split_once(',') {
-            Some((partition, offset)) => (
-                partition.trim().strip_prefix("partition:").ok_or_else(wrong)?,
-                offset.trim().strip_prefix("offset:").ok_or_else(wrong)?,
-            ),
+            Some((partition, offset)) => {
+                (partition.trim().strip_prefix("partition:").ok_or_else(wrong)?, offset.trim().strip_prefix("offset:").ok_or_else(wrong)?)
+            }
             None => part.split_once(':').ok_or_else(wrong)?,
         };
         let partition = partition.trim().parse::<i32>().map_err(|_| wrong())?;
@@ -335,13 +320,11 @@ impl SourceOptions {
             None | Some("never" | "unbounded") => None,
             Some(word) => Some(place(options, word, "end", group.is_some())?),
         };
-        let discovery = Some(duration(options, "discovery-interval")).filter(|interval| end.is_none() && !interval.is_zero());
         Ok(Self {
             topics: topics(options)?,
             group,
             start,
             end,
-            discovery,
             connect_timeout: duration(options, "connect-timeout"),
             tombstones_are_null: options.get("tombstones") == Some("null"),
         })
@@ -392,7 +375,9 @@ fn refused(property: &str, value: &str, reason: &str) -> String {
     if reason.starts_with("No such configuration property") || reason.starts_with("Java ") {
         let instead = match property {
             "sasl.jaas.config" => "; librdkafka takes properties.sasl.username and properties.sasl.password",
-            "ssl.truststore.location" | "ssl.truststore.password" => "; librdkafka takes properties.ssl.ca.location, a file of certificates in PEM",
+            "ssl.truststore.location" | "ssl.truststore.password" => {
+                "; librdkafka takes properties.ssl.ca.location, a file of certificates in PEM"
+            }
             _ => "",
         };
         return format!("librdkafka has no property \"{property}\"{instead}");

@@ -36,9 +36,9 @@ impl Lookup<'_> {
                 partitions.iter().map(at).collect()
             }
             Place::Group => self.listed(partitions, Offset::Invalid, |asked, timeout| self.consumer.committed_offsets(asked, timeout)),
-            Place::Timestamp(millis) => self.listed(partitions, Offset::Offset(*millis), |asked, timeout| {
-                self.consumer.offsets_for_times(asked, timeout)
-            }),
+            Place::Timestamp(millis) => {
+                self.listed(partitions, Offset::Offset(*millis), |asked, timeout| self.consumer.offsets_for_times(asked, timeout))
+            }
         }
     }
 

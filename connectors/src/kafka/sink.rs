@@ -72,9 +72,11 @@ impl SinkOptions {
             (None, ChangelogKind::AppendOnly) | (Some(_), ChangelogKind::AppendOnly) => Mode::Append,
             (None, _) => Mode::Upsert,
             (Some(_), _) => {
-                return Err("rows can be taken back here, and changes = 'append' cannot show that; say changes = 'upsert' or 'op', or make \
+                return Err(
+                    "rows can be taken back here, and changes = 'append' cannot show that; say changes = 'upsert' or 'op', or make \
                             the query append-only with EMIT FINAL"
-                    .into());
+                        .into(),
+                );
             }
         };
         let format_name = options.get("format").unwrap_or("json");
@@ -89,7 +91,8 @@ impl SinkOptions {
         }
         let named = |option: &str| -> Result<Vec<usize>, String> {
             let names = options.get(option).map(options::list).unwrap_or_default();
-            let place = |name: String| schema.index_of(&name).map_err(|_| format!("option \"{option}\" names \"{name}\", which is no column"));
+            let place =
+                |name: String| schema.index_of(&name).map_err(|_| format!("option \"{option}\" names \"{name}\", which is no column"));
             names.into_iter().map(place).collect()
         };
         let headers = named("headers.fields")?;
@@ -262,24 +265,24 @@ impl KafkaSink {
             ));
         }
         let encoders = options.encoders(&plan.schema).map_err(wrong)?;
-        let context = Deliveries {
-            health: Health::new(&plan.name),
-            outstanding: AtomicU64::new(0),
-            done: Mutex::new(()),
-            wake: Condvar::new(),
-        };
+        let context =
+            Deliveries { health: Health::new(&plan.name), outstanding: AtomicU64::new(0), done: Mutex::new(()), wake: Condvar::new() };
         let config = options.config(&plan.options).map_err(wrong)?;
-        let producer: ThreadedProducer<Deliveries> =
-            config.create_with_context(context).map_err(|error| wrong(error.to_string()))?;
+        let producer: ThreadedProducer<Deliveries> = config.create_with_context(context).map_err(|error| wrong(error.to_string()))?;
         let health = &producer.context().health;
-        let answer = patiently(health, options.connect_timeout, || {}, |timeout| {
-            let answer = producer.client().fetch_metadata(Some(&options.topic), timeout)?;
-            // A topic that the brokers make when they are asked for it has no leader at first.
-            match answer.topics().iter().find_map(|topic| topic.error()).map(Code::from) {
-                Some(code @ (Code::LeaderNotAvailable | Code::TopicAuthorizationFailed)) => Err(KafkaError::MetadataFetch(code)),
-                _ => Ok(answer),
-            }
-        })?;
+        let answer = patiently(
+            health,
+            options.connect_timeout,
+            || {},
+            |timeout| {
+                let answer = producer.client().fetch_metadata(Some(&options.topic), timeout)?;
+                // A topic that the brokers make when they are asked for it has no leader at first.
+                match answer.topics().iter().find_map(|topic| topic.error()).map(Code::from) {
+                    Some(code @ (Code::LeaderNotAvailable | Code::TopicAuthorizationFailed)) => Err(KafkaError::MetadataFetch(code)),
+                    _ => Ok(answer),
+                }
+            },
+        )?;
         if answer.topics().iter().all(|topic| topic.partitions().is_empty()) {
             return Err(wrong(format!("topic \"{}\" does not exist, and the brokers make none by themselves", options.topic)));
         }
@@ -344,9 +347,9 @@ impl KafkaSink {
     /// Sends one record for each row; where `gone`, without a value.
     fn send(&mut self, rows: &RecordBatch, gone: Option<&[bool]>) -> Result<(), ConnectorError> {
         let stamps = match self.options.timestamp {
-            Some(place) => Some(
-                cast(rows.column(place), &DataType::Timestamp(TimeUnit::Millisecond, None)).map_err(|error| self.wrong(error))?,
-            ),
+            Some(place) => {
+                Some(cast(rows.column(place), &DataType::Timestamp(TimeUnit::Millisecond, None)).map_err(|error| self.wrong(error))?)
+            }
             None => None,
         };
         let stamps = stamps.as_ref().map(|stamps| stamps.as_primitive::<TimestampMillisecondType>());

@@ -219,7 +219,8 @@ fn partitions(consumer: &BaseConsumer<Context>, source: &SourceOptions) -> Resul
                     }
                     _ => {
                         let all = ask(None)?;
-                        let mut known: Vec<&str> = all.topics().iter().map(|topic| topic.name()).filter(|it| !it.starts_with("__")).collect();
+                        let mut known: Vec<&str> =
+                            all.topics().iter().map(|topic| topic.name()).filter(|it| !it.starts_with("__")).collect();
                         known.sort_unstable();
                         let known = if known.is_empty() { "there is none".into() } else { format!("there are {}", known.join(", ")) };
                         return Err(ConnectorError::new(health.name(), format!("topic \"{name}\" does not exist; {known}")));

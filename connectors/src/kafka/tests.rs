@@ -51,10 +51,8 @@ fn produce(cluster: &Cluster, topic: &str, records: &[Record<'_>]) {
 }
 
 fn defaults(cluster: &Cluster, pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    let mut all: BTreeMap<String, String> = super::options::OPTIONS
-        .iter()
-        .filter_map(|option| Some((option.name.to_owned(), option.default?.to_owned())))
-        .collect();
+    let mut all: BTreeMap<String, String> =
+        super::options::OPTIONS.iter().filter_map(|option| Some((option.name.to_owned(), option.default?.to_owned()))).collect();
     all.insert("brokers".into(), cluster.bootstrap_servers());
     all.extend(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     all.into_iter().collect()
@@ -141,7 +139,11 @@ fn a_bounded_read_takes_each_partition_in_order() {
         assert_eq!(got.offsets, (0..500).collect::<Vec<_>>());
         assert_eq!(got.errors, []);
     }
-    let plan = source_plan(&cluster, &[("topic", "t"), ("start", "offsets"), ("start-offsets", "0:490;1:500"), ("end", "offsets"), ("end-offsets", "0:495;1:500")], &numbers());
+    let plan = source_plan(
+        &cluster,
+        &[("topic", "t"), ("start", "offsets"), ("start-offsets", "0:490;1:500"), ("end", "offsets"), ("end-offsets", "0:495;1:500")],
+        &numbers(),
+    );
     let got = read_all(&plan).expect("read");
     assert_eq!((got[0].offsets.clone(), got[1].offsets.len()), ((490..495).collect(), 0));
 }
@@ -157,7 +159,10 @@ fn several_topics_and_a_pattern() {
     assert_eq!(names(&[("topic", "b1; a1")]), Ok(vec!["a1/0".into(), "b1/0".into()]));
     assert_eq!(names(&[("topic-pattern", "a[0-9]")]), Ok(vec!["a1/0".into(), "a2/0".into()]));
     assert_eq!(names(&[("topic-pattern", "c.*")]), Err("t: no topic matches option \"topic-pattern\"".into()));
-    assert_eq!(names(&[("topic", "a1"), ("start", "offsets"), ("start-offsets", "7:0")]), Err("t: there is no partition 7, for which an offset is given".into()));
+    assert_eq!(
+        names(&[("topic", "a1"), ("start", "offsets"), ("start-offsets", "7:0")]),
+        Err("t: there is no partition 7, for which an offset is given".into())
+    );
 }
 
 #[test]
@@ -265,11 +270,17 @@ fn reading_waits_for_brokers_and_goes_on() {
 #[test]
 fn what_cannot_be_opened_is_named() {
     let cluster = cluster(&[("trades", 1)]);
-    let refused = |pairs: &[(&str, &str)]| open_source(&source_plan(&cluster, pairs, &numbers())).map(drop).expect_err("refused").to_string();
+    let refused =
+        |pairs: &[(&str, &str)]| open_source(&source_plan(&cluster, pairs, &numbers())).map(drop).expect_err("refused").to_string();
     assert_eq!(refused(&[("topic", "trade")]), "t: topic \"trade\" does not exist; there are trades");
     let away = refused(&[("brokers", "127.0.0.1:1"), ("topic", "trades"), ("connect-timeout", "500ms")]);
     assert!(away.starts_with("t: no broker can be reached"), "{away}");
-    let plan = sink_plan(&cluster, &[("brokers", "127.0.0.1:1"), ("topic", "x"), ("connect-timeout", "500ms")], &numbers(), ChangelogKind::AppendOnly);
+    let plan = sink_plan(
+        &cluster,
+        &[("brokers", "127.0.0.1:1"), ("topic", "x"), ("connect-timeout", "500ms")],
+        &numbers(),
+        ChangelogKind::AppendOnly,
+    );
     let away = open_sink(&plan).map(drop).expect_err("refused").to_string();
     assert!(away.starts_with("stdout: no broker can be reached"), "{away}");
 }

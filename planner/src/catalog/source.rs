@@ -304,7 +304,8 @@ fn with_metadata(declared: SchemaRef, columns: &[Column], known: &[Field], error
         {
             let (is, wants) = (logical::type_name(found.data_type()), logical::type_name(&arrow_type(data_type)));
             let message = format!("metadata \"{}\" is {is}, not {wants}", found.name());
-            errors.push(PlanError::new("plan::type_mismatch", message, column.span).help(format!("Declare \"{}\" {is}.", column.name.value)));
+            errors
+                .push(PlanError::new("plan::type_mismatch", message, column.span).help(format!("Declare \"{}\" {is}.", column.name.value)));
         }
         let mark = [(METADATA_KEY.to_string(), found.name().clone())];
         fields.push(Arc::new(found.clone().with_name(&column.name.value).with_metadata(mark.into())));

@@ -1,9 +1,7 @@
 //! Messages that are one value, without any framing: text, bytes, or a number with its most significant byte first.
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{
-    DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef,
-};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef};
 
 use super::{DecodedValues, MessageDecoder, MessageEncoder, Values};
 use crate::format::column::{Column, sql_name};
