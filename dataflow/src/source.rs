@@ -96,7 +96,14 @@ impl SharedSource {
             partitions.push(if partition % processes == process {
                 Some(PartitionSlot {
                     read: Mutex::new(ReadSide { reader: Some(source.open(partition)?), next_chunk: 0 }),
-                    commit: Mutex::new(CommitSide { next_chunk: 0, greatest: NO_WATERMARK, settled: NO_WATERMARK, last: 0, ended: false, next_offset: 0 }),
+                    commit: Mutex::new(CommitSide {
+                        next_chunk: 0,
+                        greatest: NO_WATERMARK,
+                        settled: NO_WATERMARK,
+                        last: 0,
+                        ended: false,
+                        next_offset: 0,
+                    }),
                 })
             } else {
                 None
