@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    self, Distinct, Expr, FunctionArgExpr, GroupByExpr, ObjectName, ObjectNamePart, Query, Select, SetExpr, SetOperator, Spanned,
-    TableFactor, Visit, Visitor,
+    self, Distinct, Expr, GroupByExpr, ObjectName, ObjectNamePart, Query, Select, Spanned, TableFactor, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer;
 
@@ -25,14 +24,14 @@ const BUILT_IN: [&str; 3] = ["unnest", "unnest_outer", "make_map"];
 
 /// Checks a query. Sources it reads are resolved, and what is wrong with them is told here.
 pub(super) fn check(catalog: &Catalog<'_>, query: &Query) -> Vec<PlanError> {
-    let mut checker = Checker { catalog, ctes: super::names::ctes(query), inputs: BTreeSet::new(), errors: vec![] };
+    let mut checker = Checker { catalog, ctes: super::names::ctes(query), errors: vec![] };
     let _ = query.visit(&mut checker);
     checker.errors
 }
 
 /// Checks an expression that stands alone.
 pub(super) fn check_expr(catalog: &Catalog<'_>, expr: &Expr) -> Vec<PlanError> {
-    let mut checker = Checker { catalog, ctes: BTreeSet::new(), inputs: BTreeSet::new(), errors: vec![] };
+    let mut checker = Checker { catalog, ctes: BTreeSet::new(), errors: vec![] };
     let _ = expr.visit(&mut checker);
     checker.errors
 }
@@ -40,13 +39,7 @@ pub(super) fn check_expr(catalog: &Catalog<'_>, expr: &Expr) -> Vec<PlanError> {
 struct Checker<'a> {
     catalog: &'a Catalog<'a>,
     ctes: BTreeSet<String>,
-    /// Subqueries that are the input of a window function, by address: these are relations, not values.
-    inputs: BTreeSet<usize>,
     errors: Vec<PlanError>,
-}
-
-fn address(query: &Query) -> usize {
-    std::ptr::from_ref(query) as usize
 }
 
 impl Checker<'_> {
@@ -146,8 +139,6 @@ impl Visitor for Checker<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        // Set operations hang between queries and selects, where a visitor has no hook.
-        check_sets(self.catalog, &query.body, &mut self.errors);
         if let Some(with) = query.with.as_ref().filter(|with| with.recursive) {
             self.not_yet("WITH RECURSIVE is", with.span(), "Write the steps out as views.");
         }
@@ -166,9 +157,6 @@ impl Visitor for Checker<'_> {
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
         for from in &select.from {
             from.joins.iter().for_each(|join| self.join(join));
-        }
-        if select.from.is_empty() {
-            self.not_yet("a query without FROM is", select.span(), "Read a source: connector 'datagen' makes rows.");
         }
         if let Some(Distinct::On(exprs)) = &select.distinct {
             let span = exprs.first().map_or_else(|| select.span(), Spanned::span);
@@ -212,7 +200,6 @@ impl Visitor for Checker<'_> {
             TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
                 self.not_yet("TABLESAMPLE is", factor.span(), "Filter by a hash of a column instead.");
             }
-            TableFactor::Derived { lateral: true, .. } => self.not_yet("LATERAL is", factor.span(), "Name one relation in FROM."),
             TableFactor::Table { .. } | TableFactor::Derived { .. } => {}
             TableFactor::NestedJoin { table_with_joins, .. } => table_with_joins.joins.iter().for_each(|join| self.join(join)),
             TableFactor::UNNEST { .. } => {
@@ -221,16 +208,7 @@ impl Visitor for Checker<'_> {
             _ => match WindowTable::decode(factor) {
                 Some((table, _)) => match &table.data {
                     Expr::Identifier(name) => self.relation(&name.value, name.span),
-                    Expr::Subquery(_) => {
-                        // The window's own copy has another address than the visited one.
-                        if let TableFactor::Function { args, .. } = factor {
-                            for arg in args {
-                                if let ast::FunctionArg::Named { arg: FunctionArgExpr::Expr(Expr::Subquery(query)), .. } = arg {
-                                    self.inputs.insert(address(query));
-                                }
-                            }
-                        }
-                    }
+                    Expr::Subquery(_) => {}
                     other => {
                         let span = self.catalog.lines.span(other.span());
                         self.errors.push(self.catalog.unknown(&other.to_string(), span));
@@ -254,31 +232,10 @@ impl Visitor for Checker<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        let way_out = "Put the inner query in a view, and join where the result is read.";
         match expr {
-            Expr::Subquery(query) if self.inputs.contains(&address(query)) => {}
-            Expr::Subquery(query) => self.not_yet("a subquery as a value is", query.span(), way_out),
-            Expr::InSubquery { subquery, .. } => self.not_yet("IN with a subquery is", subquery.span(), way_out),
-            Expr::Exists { subquery, .. } => self.not_yet("EXISTS is", subquery.span(), way_out),
             Expr::Function(function) => self.function(function),
             _ => {}
         }
         ControlFlow::Continue(())
-    }
-}
-
-/// Checks the set operations of a query.
-fn check_sets(catalog: &Catalog<'_>, body: &SetExpr, errors: &mut Vec<PlanError>) {
-    let mut not_yet = |what: &str, span: tokenizer::Span, way_out: &str| {
-        errors.push(PlanError::new("plan::not_yet", format!("{what} not supported yet"), catalog.lines.span(span)).help(way_out));
-    };
-    match body {
-        SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } => {
-            check_sets(catalog, left, errors);
-            check_sets(catalog, right, errors);
-        }
-        SetExpr::SetOperation { op, right, .. } => not_yet(&format!("{op} is"), right.span(), "Only UNION combines queries today."),
-        SetExpr::Values(values) => not_yet("VALUES is", values.span(), "Write the rows to a file and read it: FROM 'rows.ndjson'."),
-        _ => {}
     }
 }

@@ -15,8 +15,15 @@ pub(super) struct Located {
     pub(super) span: tokenizer::Span,
 }
 
+/// An error of ours at a place of DataFusion's, on its way through DataFusion.
+pub(crate) fn located(error: PlanError, span: Option<datafusion_common::Span>) -> DataFusionError {
+    let location = |it: datafusion_common::Location| tokenizer::Location { line: it.line, column: it.column };
+    let span = span.map(|span| tokenizer::Span { start: location(span.start), end: location(span.end) });
+    DataFusionError::External(Box::new(Located { error, span: span.unwrap_or_else(tokenizer::Span::empty) }))
+}
+
 /// A place of DataFusion's in bytes.
-pub(super) fn place(lines: &LineIndex<'_>, span: datafusion_common::Span) -> Option<Span> {
+pub(crate) fn place(lines: &LineIndex<'_>, span: datafusion_common::Span) -> Option<Span> {
     let location = |it: datafusion_common::Location| tokenizer::Location { line: it.line, column: it.column };
     lines.span(tokenizer::Span { start: location(span.start), end: location(span.end) })
 }

@@ -9,6 +9,7 @@ mod joins;
 mod names;
 mod numbers;
 mod scan;
+mod sets;
 mod view;
 mod windows;
 
@@ -30,8 +31,10 @@ use datafusion_sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlTo
 use datafusion_sql::sqlparser::ast;
 
 pub(crate) use blame::calls;
+pub(crate) use errors::{located, place};
 pub(crate) use joins::joins;
 pub(crate) use scan::SourceScan;
+pub(crate) use sets::SetNode;
 pub(crate) use view::{QueryScope, ViewBody};
 pub(crate) use windows::{AssignWindows, WINDOW_COLUMNS};
 
@@ -66,6 +69,8 @@ pub(crate) fn config() -> ConfigOptions {
     options.sql_parser.collect_spans = true;
     options.sql_parser.map_string_types_to_utf8view = false;
     options.optimizer.skip_failed_rules = false;
+    // A subquery as a value is joined like any other relation: it changes as they do.
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     options
 }
 

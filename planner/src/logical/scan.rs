@@ -11,6 +11,7 @@ use datafusion_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, Ty
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion_sql::sqlparser::ast;
 
+use super::sets::SetPlanner;
 use super::windows::WindowPlanner;
 use crate::catalog::{Catalog, Relation, SourceTable, View};
 use crate::functions::Functions;
@@ -78,7 +79,7 @@ pub(super) struct Provider<'a> {
 
 impl<'a> Provider<'a> {
     pub(super) fn new(catalog: &'a Catalog<'a>, with_metadata: bool) -> Self {
-        let relation_planners: Vec<Arc<dyn RelationPlanner>> = vec![Arc::new(WindowPlanner)];
+        let relation_planners: Vec<Arc<dyn RelationPlanner>> = vec![Arc::new(WindowPlanner), Arc::new(SetPlanner)];
         Self { catalog, options: super::config(), with_metadata, relation_planners }
     }
 }

@@ -267,12 +267,17 @@ pub(crate) fn text(expr: &Physical) -> String {
         return format!("NOT ({})", text(not.arg()));
     }
     if let Some(is_null) = expr.downcast_ref::<IsNullExpr>() {
-        return format!("{} IS NULL", text(is_null.arg()));
+        return format!("{} IS NULL", operand(is_null.arg()));
     }
     if let Some(is_not_null) = expr.downcast_ref::<IsNotNullExpr>() {
-        return format!("{} IS NOT NULL", text(is_not_null.arg()));
+        return format!("{} IS NOT NULL", operand(is_not_null.arg()));
     }
     Sql(expr).to_string()
+}
+
+/// An expression before a word: in parentheses if it has parts.
+fn operand(expr: &Physical) -> String {
+    if expr.downcast_ref::<BinaryExpr>().is_some() { format!("({})", text(expr)) } else { text(expr) }
 }
 
 fn literal_text(value: &ScalarValue) -> String {

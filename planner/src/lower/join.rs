@@ -16,6 +16,7 @@ use super::time_bound::{self, Bounds};
 use super::{Lowering, Result};
 use crate::PlanError;
 use crate::logical::{QueryScope, type_name};
+use crate::optimize::exactly_one;
 use crate::plan::{
     ArrangePlan, ChangelogKind, JoinKind, JoinPlan, NodeId, PhysicalOp, Props, Retention, SourceId, StateBound, WatermarkPlan,
 };
@@ -63,6 +64,9 @@ impl Lowering<'_> {
         let null_aware = join.null_aware && kind == JoinKind::LeftAnti;
         let bounds =
             if null_aware { Bounds::default() } else { time_bound::bounds([&left, &right], &condition.on, condition.residual.as_ref()) };
+        // The other side has one row at any time: nobody goes without a match.
+        let matched = kind == JoinKind::Left && condition.on.is_empty() && condition.residual.is_none() && exactly_one(right_plan);
+        let kind = if matched { JoinKind::Inner } else { kind };
         let (left_keys, right_keys) = condition.on.into_iter().unzip();
         let sides = [Side { rel: left, keys: left_keys }, Side { rel: right, keys: right_keys }];
         let shape = Shape {
@@ -220,7 +224,7 @@ impl Lowering<'_> {
     }
 
     /// Whether a relation has at any time no more rows than an operator below it has keys.
-    fn is_per_key(&self, node: NodeId) -> bool {
+    pub(super) fn is_per_key(&self, node: NodeId) -> bool {
         let node = &self.nodes[node.index()];
         match &node.op {
             PhysicalOp::Aggregate { .. } => node.props.state == StateBound::PerKey,

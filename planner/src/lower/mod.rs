@@ -7,12 +7,15 @@
 mod aggregate;
 pub(crate) mod expr;
 mod join;
+mod leftover;
 mod prune;
 mod relation;
+mod sets;
 mod sink;
 #[cfg(test)]
 mod tests;
 mod time_bound;
+mod values;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use datafusion_expr::logical_plan::{Distinct, TableScan, Union, Unnest};
 use datafusion_expr::{Expr, LogicalPlan};
 
 use crate::catalog::{SourceColumn, SourceTable};
-use crate::logical::{AssignWindows, QueryScope, SourceScan, ViewBody, errors_at};
+use crate::logical::{AssignWindows, QueryScope, SetNode, SourceScan, ViewBody, errors_at};
 use crate::parse::LineIndex;
 use crate::plan::{
     ChangelogKind, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Props, SinkPlan, SourceId, StateBound, Step,
@@ -163,6 +166,8 @@ impl<'a> Lowering<'a> {
                     self.lower(&view.input, &view.scope)?
                 } else if let Some(windows) = node.downcast_ref::<AssignWindows>() {
                     self.windows(windows, scope)?
+                } else if let Some(set) = node.downcast_ref::<SetNode>() {
+                    self.set_operation(set, scope)?
                 } else {
                     return Err(self.not_yet(&format!("{} is", extension.node.name()), scope.span, "Write the query another way."));
                 }
@@ -174,8 +179,10 @@ impl<'a> Lowering<'a> {
                 return Err(self.not_yet("ORDER BY and LIMIT are", scope.span, "Sort the result where it is read."));
             }
             LogicalPlan::Join(join) => self.join(join, scope)?,
-            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
-                return Err(self.not_yet("a query without a source is", scope.span, "Read a source: connector 'datagen' makes rows."));
+            LogicalPlan::EmptyRelation(empty) => self.empty(empty),
+            LogicalPlan::Values(values) => self.values(values, scope)?,
+            LogicalPlan::RecursiveQuery(_) => {
+                return Err(self.not_yet("WITH RECURSIVE is", scope.span, "Write the steps out as views."));
             }
             other => {
                 let name = other.display().to_string();

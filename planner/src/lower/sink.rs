@@ -49,6 +49,7 @@ impl Lowering<'_> {
                 .help("Combine the queries with UNION ALL.");
             return Err(vec![error]);
         }
+        self.refuse_leftovers(plan, scope)?;
         let mut rel = self.lower(plan, scope)?;
         self.refuse_stray_sessions(&rel, scope)?;
         if scope.emit == Some(EmitClause::Final) && rel.props.changelog != ChangelogKind::AppendOnly {

@@ -6,12 +6,14 @@
 //! `eliminate_filter`), that turn one aggregate into two, so that the upper one takes rows back (`single_distinct_to_groupby`), and those
 //! that make conditions of a join for speed only (`filter_null_join_keys`: null keys are dropped where rows are arranged).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion_common::Result;
-use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion_optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion_optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion_optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion_optimizer::eliminate_outer_join::EliminateOuterJoin;
@@ -21,21 +23,37 @@ use datafusion_optimizer::optimize_unions::OptimizeUnions;
 use datafusion_optimizer::optimizer::ApplyOrder;
 use datafusion_optimizer::push_down_filter::PushDownFilter;
 use datafusion_optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+use datafusion_optimizer::rewrite_set_comparison::RewriteSetComparison;
+use datafusion_optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion_optimizer::{Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
 
+mod single_row;
+mod subqueries;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use single_row::exactly_one;
+use subqueries::SubqueriesToJoins;
 
 /// The rules, in order.
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
+        // `x > ALL (SELECT …)` asks whether there is a row for which the comparison is false, or null.
+        Arc::new(RewriteSetComparison::new()),
+        // EXISTS, IN and NOT IN are semi, anti and mark joins, nulls told apart where they count: at every time the same rows have a match.
+        Arc::new(SubqueriesToJoins),
         // Nested unions become one. A bag union is associative at every time.
         Arc::new(OptimizeUnions::new()),
         // Constants are computed once. What a row gives depends on the row alone; the clock is not asked, so `now()` stays.
         Arc::new(SimplifyExpressions::new()),
         // DISTINCT is grouping by all columns, at every time.
         Arc::new(ReplaceDistinctWithAggregate::new()),
+        // A subquery that gives one row at most is joined to each row it is asked for, grouped by what it reads of that row; what an aggregate
+        // gives of no rows is put where there is no match.
+        Arc::new(ScalarSubqueryToJoin::new()),
+        // A relation in FROM that reads the relations before it is joined to them by what it reads.
+        Arc::new(DecorrelateLateralJoin::new()),
         // Equalities of a join's condition become its keys. Nothing else changes.
         Arc::new(ExtractEquijoinPredicate::new()),
         // Relations listed with commas, and crossed ones, are joined by the equalities among the predicates on them: an inner join is a
@@ -90,9 +108,11 @@ impl OptimizerRule for PushFilterDown {
 /// # Errors
 /// When a rule fails, such as on a constant expression that cannot be computed.
 pub(crate) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
+    single_row::check(&plan)?;
+    let plan = single_row::one_row_in(plan)?;
     let context = OptimizerContext::new_with_config_options(Arc::new(crate::logical::config())).without_query_execution_start_time();
     let optimized = Optimizer::with_rules(rules()).optimize(plan.clone(), &context, |_, _| {})?;
-    if !reads_nothing(&optimized)? || reads_nothing(&plan)? {
+    if relations(&plan)?.is_subset(&relations(&optimized)?) {
         return Ok(optimized);
     }
     // Of an aggregate without grouping columns, whose columns nothing reads, the pruning of columns leaves one row without a source. That
@@ -101,7 +121,14 @@ pub(crate) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     Optimizer::with_rules(kept).optimize(plan, &context, |_, _| {})
 }
 
-/// Some leaf of the plan is no source.
-fn reads_nothing(plan: &LogicalPlan) -> Result<bool> {
-    plan.exists(|node| Ok(matches!(node, LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_))))
+/// The relations a plan reads.
+fn relations(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            found.insert(scan.table_name.to_string());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
 }

@@ -19,6 +19,4 @@ SELECT DISTINCT ON (x) x, y FROM b;
 ----
 WITH RECURSIVE r AS (SELECT x FROM a UNION ALL SELECT x FROM r) SELECT * FROM r;
 ----
-SELECT 1;
-----
 SELECT corr(x, y) FROM b;
