@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Run a built-in query over generated auctions
     Demo(DemoArgs),
+    /// Look at a Kafka cluster: its topics, and the records in them
+    Kafka(KafkaArgs),
     /// Run the statements as several processes on this machine, and end with them
     Cluster(crate::cluster::ClusterArgs),
     /// Make a program of the statements: one file that runs them, without tidemark
@@ -180,6 +182,59 @@ pub(crate) struct CheckArgs {
     /// Form of the diagnostics; JSON goes to standard output
     #[arg(long, value_enum, default_value_t = DocumentForm::Text)]
     pub(crate) format: DocumentForm,
+}
+
+/// Arguments of `kafka`.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct KafkaArgs {
+    /// What to look at.
+    #[command(subcommand)]
+    pub(crate) what: KafkaCommand,
+}
+
+/// What of a cluster is looked at.
+#[derive(Subcommand, Debug, Clone)]
+pub(crate) enum KafkaCommand {
+    /// List topics with their partitions and records
+    Topics(BrokerArgs),
+    /// Print records of a topic: partition, offset, timestamp, key, headers, value
+    Peek(PeekArgs),
+}
+
+/// Where a cluster is reached.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct BrokerArgs {
+    /// Where the cluster is reached: host:port, several with commas
+    #[arg(short, long, value_name = "HOST:PORT", default_value = "localhost:9092")]
+    pub(crate) brokers: String,
+    /// A property of librdkafka, such as security.protocol=SASL_SSL
+    #[arg(short = 'X', value_name = "NAME=VALUE", value_parser = key_value)]
+    pub(crate) properties: Vec<(String, String)>,
+    /// How long to wait for the brokers
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    pub(crate) timeout: Duration,
+    /// Text to read, or a line of JSON for each
+    #[arg(long, value_enum, default_value_t = DocumentForm::Text)]
+    pub(crate) format: DocumentForm,
+}
+
+/// Arguments of `kafka peek`.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct PeekArgs {
+    /// The topic
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: String,
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+    /// How many records
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// Only this partition
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) partition: Option<i32>,
+    /// The last records of each partition instead of the first
+    #[arg(long)]
+    pub(crate) last: bool,
 }
 
 /// Arguments of `demo`.

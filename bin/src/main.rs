@@ -11,6 +11,7 @@ mod diagnose;
 mod exit;
 mod explain;
 mod figures;
+mod kafka;
 mod logs;
 mod outputs;
 mod progress;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::command(args, color),
         Command::Check(args) => check::command(args, color),
         Command::Demo(args) => demo::command(args, color),
+        Command::Kafka(args) => kafka::command(args, color),
         Command::Cluster(args) => cluster::command(args, color),
         Command::Compile(args) => compile::command(args, color),
     };

@@ -11,7 +11,7 @@ mod file;
 pub mod format;
 pub mod io;
 #[cfg(feature = "kafka")]
-mod kafka;
+pub mod kafka;
 pub mod nexmark;
 mod options;
 mod pace;

@@ -5,6 +5,7 @@
 
 mod client;
 mod decode;
+pub mod inspect;
 mod messages;
 mod options;
 mod places;

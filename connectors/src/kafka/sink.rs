@@ -29,6 +29,9 @@ use crate::format::message::{JsonEncoding, MessageEncoder, MessageFormat, projec
 use crate::sink::{Sink, SinkReport};
 use crate::source::ConnectorError;
 
+/// How long the brokers may take to make a topic.
+const TOPIC_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How changes become records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -270,21 +273,16 @@ impl KafkaSink {
         let config = options.config(&plan.options).map_err(wrong)?;
         let producer: ThreadedProducer<Deliveries> = config.create_with_context(context).map_err(|error| wrong(error.to_string()))?;
         let health = &producer.context().health;
-        let answer = patiently(
-            health,
-            options.connect_timeout,
-            || {},
-            |timeout| {
-                let answer = producer.client().fetch_metadata(Some(&options.topic), timeout)?;
-                // A topic that the brokers make when they are asked for it has no leader at first.
-                match answer.topics().iter().find_map(|topic| topic.error()).map(Code::from) {
-                    Some(code @ (Code::LeaderNotAvailable | Code::TopicAuthorizationFailed)) => Err(KafkaError::MetadataFetch(code)),
-                    _ => Ok(answer),
-                }
-            },
-        )?;
-        if answer.topics().iter().all(|topic| topic.partitions().is_empty()) {
-            return Err(wrong(format!("topic \"{}\" does not exist, and the brokers make none by themselves", options.topic)));
+        let ask = |timeout| producer.client().fetch_metadata(Some(&options.topic), timeout);
+        patiently(health, options.connect_timeout, || {}, ask)?;
+        // A topic that the brokers make when they are asked for it is not there at once, and has no leader at first.
+        let ask = |timeout| match ask(timeout)?.topics().iter().find_map(|topic| topic.error()) {
+            Some(error) => Err(KafkaError::MetadataFetch(Code::from(error))),
+            None => Ok(()),
+        };
+        if let Err(error) = patiently(health, options.connect_timeout.min(TOPIC_TIMEOUT), || {}, ask) {
+            let reason = format!("topic \"{}\" cannot be written: {}", options.topic, error.reason);
+            return Err(health.fatal().unwrap_or_else(|| wrong(reason)));
         }
         let order = match options.mode {
             // What is only ever added keeps the order in which it came.

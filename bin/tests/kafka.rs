@@ -1,0 +1,181 @@
+//! Whole runs against a broker of Apache Kafka: the one that `TIDEMARK_KAFKA` names, else one that `tests/kafka/broker` starts.
+//! Without Java and without a broker the tests are passed over, and say so.
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use support::{Ran, root, tidemark};
+
+/// A broker for all tests of this file.
+struct Broker {
+    address: String,
+    /// Where it keeps its data, if it is ours.
+    _folder: Option<tempfile::TempDir>,
+}
+
+fn broker() -> Option<&'static str> {
+    static BROKER: OnceLock<Option<Broker>> = OnceLock::new();
+    BROKER.get_or_init(start).as_ref().map(|broker| broker.address.as_str())
+}
+
+fn start() -> Option<Broker> {
+    if let Ok(address) = std::env::var("TIDEMARK_KAFKA") {
+        return Some(Broker { address, _folder: None });
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = root().join("tests/kafka/broker");
+    let started = Command::new(&script).arg("start").arg(folder.path()).stderr(Stdio::inherit()).output().expect("the script runs");
+    match started.status.code() {
+        Some(0) => {}
+        Some(3) => {
+            println!("skipped: there is no Java to run a broker with, and TIDEMARK_KAFKA names none");
+            return None;
+        }
+        other => panic!("the broker did not start: {other:?}"),
+    }
+    // The broker outlives this process's statics: something must end it when the tests are done, however they end.
+    let watch = "while kill -0 \"$1\" 2>/dev/null; do sleep 0.5; done; \"$2\" stop \"$3\"; rm -rf \"$3\"";
+    Command::new("bash")
+        .args(["-c", watch, "watch", &std::process::id().to_string()])
+        .arg(&script)
+        .arg(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a watch");
+    let address = String::from_utf8(started.stdout).expect("text").trim().to_owned();
+    Some(Broker { address, _folder: Some(folder) })
+}
+
+/// A topic of this run only.
+fn topic(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
+fn run(sql: &str) -> Ran {
+    let ran = tidemark(&["run", "--format", "csv", "-e", sql]);
+    assert_eq!(ran.code, Some(0), "{sql}\n{}", ran.stderr);
+    ran
+}
+
+/// The rows that stand when the run has ended.
+fn lines(ran: &Ran) -> Vec<&str> {
+    let mut stand: Vec<&str> = Vec::new();
+    for line in ran.stdout.lines().skip(1) {
+        match line.split_at(3) {
+            ("+I,", row) => stand.push(row),
+            ("-D,", row) => {
+                let at = stand.iter().position(|it| *it == row).unwrap_or_else(|| panic!("{row} was never there"));
+                stand.remove(at);
+            }
+            _ => panic!("{line}"),
+        }
+    }
+    stand.sort_unstable();
+    stand
+}
+
+#[test]
+fn what_is_written_is_read_back_and_a_group_goes_on() {
+    let Some(brokers) = broker() else { return };
+    let topic = topic("numbers");
+    let write = |first: i64| {
+        run(&format!(
+            "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '1000', fields.i.kind = 'sequence', fields.i.start = '{first}');
+             CREATE SINK out WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}', key.fields = 'i', key.format = 'raw')
+             AS SELECT i, i % 3 AS k FROM g;"
+        ));
+    };
+    let read = || {
+        run(&format!(
+            "CREATE SOURCE r (i BIGINT, k BIGINT, part INT METADATA FROM 'partition', at BIGINT METADATA FROM 'offset',
+                 ts TIMESTAMP(3) METADATA FROM 'timestamp')
+             WITH ('connector' = 'kafka', 'properties.bootstrap.servers' = '{brokers}', 'topic' = '{topic}',
+                   'properties.group.id' = '{topic}', 'scan.bounded.mode' = 'latest-offset');
+             SELECT k, count(*) AS n, sum(i) AS s, count(DISTINCT part) AS parts, min(ts) > TIMESTAMP '2020-01-01' AS stamped
+             FROM r GROUP BY k;"
+        ))
+    };
+    write(0);
+    assert_eq!(lines(&read()), ["0,334,166833,2,true", "1,333,166167,2,true", "2,333,166500,2,true"]);
+    assert_eq!(lines(&read()), [""; 0], "the group has read all there is");
+    write(1000);
+    assert_eq!(lines(&read()), ["0,333,499500,2,true", "1,334,500833,2,true", "2,333,499167,2,true"]);
+}
+
+#[test]
+fn a_sink_of_changes_is_an_upsert_with_tombstones() {
+    let Some(brokers) = broker() else { return };
+    let topic = topic("counts");
+    run(&format!(
+        "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '100', fields.i.kind = 'sequence', fields.i.start = '0');
+         CREATE SINK out WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}') AS
+         SELECT i % 2 AS k, count(*) AS n FROM g GROUP BY i % 2;"
+    ));
+    let peek = tidemark(&["kafka", "peek", &topic, "-b", brokers, "--format", "json", "-n", "1000"]);
+    assert_eq!(peek.code, Some(0), "{}", peek.stderr);
+    let last = |k: i64| {
+        let key = format!("{{\\\"k\\\":{k}}}");
+        peek.stdout
+            .lines()
+            .rfind(|line| line.contains(&format!("\"key\":\"{key}\"")))
+            .unwrap_or_else(|| panic!("{}", peek.stdout))
+            .to_owned()
+    };
+    for k in [0, 1] {
+        assert!(last(k).contains(&format!("{{\\\"k\\\":{k},\\\"n\\\":50}}")), "{}", peek.stdout);
+    }
+}
+
+#[test]
+fn topics_are_listed_and_what_is_not_there_is_told() {
+    let Some(brokers) = broker() else { return };
+    let topic = topic("listed");
+    run(&format!(
+        "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '10', fields.i.kind = 'sequence');
+         CREATE SINK out WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}', headers.fields = 'h') AS
+         SELECT i, 'x' AS h FROM g;"
+    ));
+    let listed = tidemark(&["kafka", "topics", "-b", brokers]);
+    assert!(listed.code == Some(0) && listed.stdout.contains(&format!("{topic}  2 partitions, 10 records\n")), "{listed:?}");
+    let peek = tidemark(&["kafka", "peek", &topic, "-b", brokers, "-n", "1"]);
+    assert!(peek.code == Some(0) && peek.stdout.contains("  h=x\n  {\"i\":"), "{peek:?}");
+    let missing = tidemark(&["kafka", "peek", "no-such-topic", "-b", brokers]);
+    assert_eq!((missing.code, missing.stderr.as_str()), (Some(1), "error: no-such-topic: the topic does not exist\n"));
+    let sql =
+        format!("CREATE SOURCE s (i BIGINT) WITH (connector = 'kafka', brokers = '{brokers}', topic = 'no-such-topic'); SELECT i FROM s;");
+    let missing = tidemark(&["run", "-e", &sql]);
+    assert!(missing.code == Some(1) && missing.stderr.contains("topic \"no-such-topic\" does not exist; there are "), "{missing:?}");
+}
+
+#[test]
+fn a_run_that_is_killed_loses_nothing() {
+    let Some(brokers) = broker() else { return };
+    let (from, to) = (topic("from"), topic("to"));
+    run(&format!(
+        "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '50000', fields.i.kind = 'sequence', fields.i.start = '0');
+         CREATE SINK out WITH (connector = 'kafka', brokers = '{brokers}', topic = '{from}') AS SELECT i FROM g;"
+    ));
+    let copy = |end: &str| {
+        format!(
+            "CREATE SOURCE r (i BIGINT) WITH (connector = 'kafka', brokers = '{brokers}', topic = '{from}', group = '{to}', end = '{end}');
+             CREATE SINK out WITH (connector = 'kafka', brokers = '{brokers}', topic = '{to}') AS SELECT i FROM r;"
+        )
+    };
+    for wait in [150, 400, 700] {
+        let mut child = support::start(&["run", "-q", "-e", &copy("never")]).stdout(Stdio::null()).spawn().expect("started");
+        std::thread::sleep(Duration::from_millis(wait));
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+    }
+    run(&copy("latest"));
+    let read = run(&format!(
+        "CREATE SOURCE r (i BIGINT) WITH (connector = 'kafka', brokers = '{brokers}', topic = '{to}', end = 'latest');
+         SELECT count(DISTINCT i) AS n, min(i) AS least, max(i) AS most FROM r;"
+    ));
+    assert_eq!(lines(&read), ["50000,0,49999"], "every record at least once");
+}
