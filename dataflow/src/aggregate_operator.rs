@@ -134,7 +134,7 @@ fn local_half<'scope>(
 }
 
 /// The watermarks that rows of a batch are judged by. `delay` is what separates the window's watermark from the sources'.
-fn judges<'a>(batch: &'a Batch, delay: Option<i64>, shifted: &'a mut Vec<i64>) -> Judges<'a> {
+pub(crate) fn judges<'a>(batch: &'a Batch, delay: Option<i64>, shifted: &'a mut Vec<i64>) -> Judges<'a> {
     match (delay, &batch.watermarks) {
         (None, _) | (_, RowWatermarks::Constant(NO_WATERMARK)) => Judges::None,
         (Some(delay), RowWatermarks::Constant(watermark)) => Judges::Constant(watermark.saturating_sub(delay)),

@@ -184,6 +184,7 @@ impl Metrics {
             PhysicalOp::Join(_) => Some((node.id.0, "Join")),
             PhysicalOp::AsOf(_) => Some((node.id.0, "AsOfJoin")),
             PhysicalOp::SetOperation { .. } => Some((node.id.0, "SetOperation")),
+            PhysicalOp::TopN(_) => Some((node.id.0, "TopN")),
             PhysicalOp::Source { .. }
             | PhysicalOp::Stateless { .. }
             | PhysicalOp::Union { .. }

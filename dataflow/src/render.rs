@@ -19,6 +19,8 @@ use crate::control::{Control, Metrics};
 use crate::epoch::{Epoch, EpochClock};
 use crate::error_row::{ErrorDesk, error_sink, sources_below};
 use crate::join::join;
+use crate::keyed_operator::KeyedContext;
+use crate::ranked_operator::{as_of, set_operation, top_n};
 use crate::sink::{OpenSinks, SinkContext, sink};
 use crate::source::{SharedSource, SourceWorker, source};
 use crate::stateless::{Chain, stateless};
@@ -117,7 +119,32 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
             PhysicalOp::Values { rows } => {
                 relations.insert(node.id, values(scope, &node.id.to_string(), rows, process.start));
             }
-            PhysicalOp::AsOf(_) | PhysicalOp::SetOperation { .. } => unreachable!("the planner makes none of these yet"),
+            PhysicalOp::TopN(plan) => {
+                let context = keyed_context(process, node.id, scope.index());
+                let told = told_below(scope, &context, &watermarks);
+                let schemas = (&process.plan.node(plan.input).props.schema, &node.props.schema);
+                let (rows, failed) = top_n(relations[&plan.input].clone(), told, plan, schemas, &context);
+                relations.insert(node.id, rows);
+                errors.push(failed);
+            }
+            PhysicalOp::SetOperation { left, right, kind } => {
+                let context = keyed_context(process, node.id, scope.index());
+                let told = told_below(scope, &context, &watermarks);
+                let sides = [left, right].map(|side| relations[side].clone());
+                let (rows, failed) = set_operation(sides, told, *kind, &node.props.schema, &context);
+                relations.insert(node.id, rows);
+                errors.push(failed);
+            }
+            PhysicalOp::AsOf(plan) => {
+                let context = keyed_context(process, node.id, scope.index());
+                let told = told_below(scope, &context, &watermarks);
+                let sides = [plan.left, plan.right];
+                let rows = sides.map(|side| relations[&side].clone());
+                let nodes = sides.map(|side| process.plan.node(side));
+                let (rows, failed) = as_of(rows, told, plan, nodes, &node.props.schema, &context);
+                relations.insert(node.id, rows);
+                errors.push(failed);
+            }
             PhysicalOp::Sink { input, sink: id } => {
                 let consolidated = matches!(process.plan.node(*input).op, PhysicalOp::Aggregate { .. });
                 let context = SinkContext {
@@ -135,4 +162,23 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
     error_sink(errors.clone(), Arc::clone(&process.desk));
     errors.probe_with(&probe);
     probe
+}
+
+fn keyed_context(process: &Process, node: NodeId, worker: usize) -> KeyedContext {
+    let below = sources_below(&process.plan, node);
+    KeyedContext {
+        node,
+        partitions: below.iter().map(|source| (*source, process.sources[*source as usize].partition_count())).collect(),
+        metrics: Arc::clone(&process.metrics),
+        local_worker: worker % process.workers,
+    }
+}
+
+/// The watermarks of all sources below a node.
+fn told_below<'scope>(
+    scope: Scope<'scope, Epoch>,
+    context: &KeyedContext,
+    watermarks: &BTreeMap<u32, StreamVec<'scope, Epoch, WatermarkUpdate>>,
+) -> StreamVec<'scope, Epoch, WatermarkUpdate> {
+    scope.concatenate(context.partitions.iter().map(|(source, _)| watermarks[source].clone()).collect::<Vec<_>>())
 }

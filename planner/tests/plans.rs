@@ -105,6 +105,13 @@ fn check(plan: &PhysicalPlan) {
             | PhysicalOp::AsOf(_)
             | PhysicalOp::SetOperation { .. }
             | PhysicalOp::Values { .. } => {}
+            PhysicalOp::TopN(top) => {
+                let below = &plan.node(top.input).props.schema;
+                top.window.iter().for_each(|window| windows(window, below, &what));
+                top.order_by.iter().for_each(|key| typed(&key.expr, below, &key.data_type, &what));
+                let columns = top.output.iter().map(|place| &below.fields()[*place]).chain(&top.rank);
+                assert!(columns.eq(schema.fields()), "{what}");
+            }
             PhysicalOp::Sink { input, sink } => {
                 assert_eq!(plan.sinks()[sink.index()].schema.fields(), plan.node(*input).props.schema.fields(), "{what}");
             }

@@ -32,6 +32,7 @@ pub(super) fn fields(plan: &PhysicalPlan, op: &PhysicalOp) -> (&'static str, Vec
         | PhysicalOp::Upsert(_)
         | PhysicalOp::Union { .. }
         | PhysicalOp::Aggregate { .. }
+        | PhysicalOp::TopN(_)
         | PhysicalOp::Sink { .. } => unreachable!("told where nodes are told"),
     }
 }

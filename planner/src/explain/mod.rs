@@ -4,6 +4,7 @@
 //! answers what runs, when it emits, what changes can come out, and what bounds its state.
 
 mod join;
+mod ranked;
 
 use std::collections::BTreeMap;
 
@@ -120,15 +121,7 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
                 let classes: Vec<&str> = aggregates.iter().map(|it| class_text(it.class())).collect();
                 fields.push(("class", distinct(&classes)));
             }
-            let emit = match (emit, window) {
-                (Emit::Changes, _) => "changes, as an epoch closes".to_string(),
-                (Emit::Final, Some(window)) => match &window.watermark {
-                    Some(watermark) if has_watermark(plan, watermark) => "final, when the watermark passes the window's end".into(),
-                    _ => "final, at the end of the input".into(),
-                },
-                (Emit::Final, None) => "final, at the end of the input".into(),
-            };
-            fields.push(("emit", emit));
+            fields.push(("emit", emit_text(plan, *emit, window.as_ref())));
             fields.push(changelog());
             fields.push(("state", node.props.state.to_string()));
             push(depth, if aggregates.is_empty() { "Distinct" } else { "Aggregate" }, fields);
@@ -142,6 +135,12 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             fields.push(changelog());
             fields.push(("state", node.props.state.to_string()));
             fields.extend(join::sharers(plan, node));
+            push(depth, name, fields);
+        }
+        PhysicalOp::TopN(top) => {
+            let (name, mut fields) = ranked::top_fields(plan, top);
+            fields.push(changelog());
+            fields.push(("state", node.props.state.to_string()));
             push(depth, name, fields);
         }
         PhysicalOp::Sink { sink, .. } => {
@@ -214,6 +213,17 @@ fn window_fields(plan: &PhysicalPlan, window: &WindowPlan, below: &Schema) -> Ve
         fields.push(("lateness", format_us(window.lateness_us)));
     }
     fields
+}
+
+fn emit_text(plan: &PhysicalPlan, emit: Emit, window: Option<&WindowPlan>) -> String {
+    match (emit, window) {
+        (Emit::Changes, _) => "changes, as an epoch closes".to_string(),
+        (Emit::Final, Some(window)) => match &window.watermark {
+            Some(watermark) if has_watermark(plan, watermark) => "final, when the watermark passes the window's end".into(),
+            _ => "final, at the end of the input".into(),
+        },
+        (Emit::Final, None) => "final, at the end of the input".into(),
+    }
 }
 
 fn has_watermark(plan: &PhysicalPlan, watermark: &WatermarkPlan) -> bool {

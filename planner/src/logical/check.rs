@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    self, Distinct, Expr, GroupByExpr, ObjectName, ObjectNamePart, Query, Select, Spanned, TableFactor, Visit, Visitor,
+    self, Expr, GroupByExpr, ObjectName, ObjectNamePart, Query, Select, Spanned, TableFactor, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer;
 
@@ -113,17 +113,15 @@ impl Checker<'_> {
             );
             return;
         }
-        if function.over.is_some() {
-            self.not_yet("OVER is", function.span(), "Aggregate over a window instead: WINDOW TUMBLING(5m) … GROUP BY.");
-            return;
-        }
         let functions = Functions::get();
-        let known = functions.contains(&name) && !functions.is_window_only(&name);
+        let known = functions.contains(&name) && (function.over.is_some() || !functions.is_window_only(&name));
         if known || bare || BUILT_IN.contains(&name.as_str()) || super::names::is_rewritten(&name) {
             return;
         }
         if functions.is_window_only(&name) {
-            self.not_yet(&format!("{name} is a window function, which is"), span, "Aggregate over a window instead.");
+            let span = self.catalog.lines.span(span);
+            let error = PlanError::new("plan::missing_over", format!("{name} needs OVER"), span);
+            self.errors.push(error.help(format!("Say over which rows: {name}(…) OVER (PARTITION BY k ORDER BY ts).")));
             return;
         }
         let span = self.catalog.lines.span(span);
@@ -139,17 +137,11 @@ impl Visitor for Checker<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        if let Some(fetch) = &query.fetch {
+            self.not_yet("FETCH is", fetch.span(), "Write LIMIT n.");
+        }
         if let Some(with) = query.with.as_ref().filter(|with| with.recursive) {
             self.not_yet("WITH RECURSIVE is", with.span(), "Write the steps out as views.");
-        }
-        if let Some(order) = &query.order_by {
-            self.not_yet("ORDER BY is", order.span(), "Leave it out: changes come in the order of time. Sort the result where it is read.");
-        }
-        if let Some(limit) = &query.limit_clause {
-            self.not_yet("LIMIT is", limit.span(), "Filter with WHERE instead.");
-        }
-        if let Some(fetch) = &query.fetch {
-            self.not_yet("FETCH is", fetch.span(), "Filter with WHERE instead.");
         }
         ControlFlow::Continue(())
     }
@@ -157,13 +149,6 @@ impl Visitor for Checker<'_> {
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
         for from in &select.from {
             from.joins.iter().for_each(|join| self.join(join));
-        }
-        if let Some(Distinct::On(exprs)) = &select.distinct {
-            let span = exprs.first().map_or_else(|| select.span(), Spanned::span);
-            self.not_yet("DISTINCT ON is", span, "Use first_value(x ORDER BY y) with GROUP BY.");
-        }
-        if let Some(qualify) = &select.qualify {
-            self.not_yet("QUALIFY is", qualify.span(), "Use arg_max(x, y) with GROUP BY.");
         }
         if let Some(lateral) = select.lateral_views.first() {
             self.not_yet("LATERAL VIEW is", lateral.span(), "Write unnest(items) in SELECT.");

@@ -31,12 +31,12 @@ struct Draft {
 const PARTS: [WindowColumn; 3] = [WindowColumn::Start, WindowColumn::End, WindowColumn::Time];
 
 /// The window an aggregate groups by.
-struct Grouped {
-    window: WindowPlan,
+pub(super) struct Grouped {
+    pub(super) window: WindowPlan,
     /// Distance from start to end, if it is the same for all.
-    size_us: Option<i64>,
+    pub(super) size_us: Option<i64>,
     /// How long a window lives.
-    retention_us: i64,
+    pub(super) retention_us: i64,
 }
 
 impl Lowering<'_> {
@@ -344,7 +344,7 @@ impl Lowering<'_> {
     }
 
     /// When an aggregate emits, if that can be.
-    fn emit(&self, input: &Rel, grouped: Option<&Grouped>, scope: &QueryScope) -> Result<Emit> {
+    pub(super) fn emit(&self, input: &Rel, grouped: Option<&Grouped>, scope: &QueryScope) -> Result<Emit> {
         let said = scope.emit.or_else(|| self.settings.emit());
         let bounded = input.props.bounded;
         let watermark = grouped.is_some_and(|grouped| grouped.window.watermark.is_some());

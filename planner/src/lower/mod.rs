@@ -9,6 +9,7 @@ pub(crate) mod expr;
 mod join;
 mod leftover;
 mod prune;
+mod ranked;
 mod relation;
 mod sets;
 mod sink;
@@ -142,6 +143,9 @@ impl<'a> Lowering<'a> {
             LogicalPlan::TableScan(scan) => self.scan(scan, scope)?,
             LogicalPlan::SubqueryAlias(alias) => self.lower(&alias.input, scope)?,
             LogicalPlan::Filter(filter) => {
+                if let Some(rel) = self.ranked_filter(filter, scope)? {
+                    return Ok(rel);
+                }
                 let mut rel = self.lower(&filter.input, scope)?;
                 if filter.predicate == Expr::Literal(ScalarValue::Boolean(Some(true)), None) {
                     return Ok(rel);
@@ -152,6 +156,9 @@ impl<'a> Lowering<'a> {
                 rel
             }
             LogicalPlan::Projection(projection) => {
+                if let Some(rel) = self.ranked_projection(projection, scope)? {
+                    return Ok(rel);
+                }
                 let mut rel = self.lower(&projection.input, scope)?;
                 self.refuse_volatile(&rel, &projection.expr, scope)?;
                 self.project(&mut rel, &projection.expr, projection.input.schema(), &projection.schema, scope)?;
@@ -175,10 +182,16 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Distinct(Distinct::All(_) | Distinct::On(_)) => {
                 return Err(self.not_yet("this DISTINCT is", scope.span, "Group by the columns instead."));
             }
-            LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
-                return Err(self.not_yet("ORDER BY and LIMIT are", scope.span, "Sort the result where it is read."));
+            LogicalPlan::Window(_) => {
+                return Err(self.not_yet(
+                    "OVER is, but for the first ranks of each group,",
+                    scope.span,
+                    "Filter by ROW_NUMBER() OVER (…) <= n.",
+                ));
             }
             LogicalPlan::Join(join) => self.join(join, scope)?,
+            LogicalPlan::Limit(limit) => self.limit(limit, scope)?,
+            LogicalPlan::Sort(_) => return Err(vec![ranked::no_order(scope.span)]),
             LogicalPlan::EmptyRelation(empty) => self.empty(empty),
             LogicalPlan::Values(values) => self.values(values, scope)?,
             LogicalPlan::RecursiveQuery(_) => {

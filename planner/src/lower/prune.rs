@@ -12,7 +12,7 @@ use super::{Lowering, SourceUse, passes_columns};
 use crate::catalog::{ColumnValue, SourceTable};
 use crate::logical::ident_column;
 use crate::plan::{
-    AggregatePlan, AsOfMode, EventTimePlan, KeyPlan, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Retention,
+    AggregatePlan, AsOfMode, EventTimePlan, KeyPlan, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Retention, SortKey,
     SourceId, SourcePlan, Step, TimeDomain, WatermarkStrategy, WindowPlan,
 };
 
@@ -58,6 +58,7 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
                 && same_option(a.residual.as_ref(), b.residual.as_ref())
                 && same_mode(&a.mode, &b.mode)
         }
+        (PhysicalOp::TopN(a), PhysicalOp::TopN(b)) => super::ranked::same_top(a, b),
         (PhysicalOp::SetOperation { left: a, right: b, kind: k }, PhysicalOp::SetOperation { left: c, right: d, kind: l }) => {
             (a, b, k) == (c, d, l)
         }
@@ -71,6 +72,7 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
             | PhysicalOp::Arrange(_)
             | PhysicalOp::Join(_)
             | PhysicalOp::AsOf(_)
+            | PhysicalOp::TopN(_)
             | PhysicalOp::SetOperation { .. }
             | PhysicalOp::Values { .. },
             _,
@@ -78,11 +80,11 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
     }
 }
 
-fn same_expr(left: &Physical, right: &Physical) -> bool {
+pub(super) fn same_expr(left: &Physical, right: &Physical) -> bool {
     left.as_ref() == right.as_ref()
 }
 
-fn same_exprs(left: &[Physical], right: &[Physical]) -> bool {
+pub(super) fn same_exprs(left: &[Physical], right: &[Physical]) -> bool {
     left.len() == right.len() && left.iter().zip(right).all(|(a, b)| same_expr(a, b))
 }
 
@@ -127,7 +129,7 @@ fn same_step(left: &Step, right: &Step) -> bool {
     }
 }
 
-fn same_window(left: &WindowPlan, right: &WindowPlan) -> bool {
+pub(super) fn same_window(left: &WindowPlan, right: &WindowPlan) -> bool {
     same_option(left.start.as_ref(), right.start.as_ref())
         && same_expr(&left.time, &right.time)
         && (left.kind, left.offset_us, left.lateness_us, left.late, &left.watermark)
@@ -142,15 +144,17 @@ fn same_key(left: &KeyPlan, right: &KeyPlan) -> bool {
     }
 }
 
-fn same_aggregate(left: &AggregatePlan, right: &AggregatePlan) -> bool {
-    let same_order = left.order_by.len() == right.order_by.len()
+pub(super) fn same_order(left: &[SortKey], right: &[SortKey]) -> bool {
+    left.len() == right.len()
         && left
-            .order_by
             .iter()
-            .zip(&right.order_by)
-            .all(|(a, b)| same_expr(&a.expr, &b.expr) && (a.descending, a.nulls_first) == (b.descending, b.nulls_first));
+            .zip(right)
+            .all(|(a, b)| same_expr(&a.expr, &b.expr) && (a.descending, a.nulls_first) == (b.descending, b.nulls_first))
+}
+
+fn same_aggregate(left: &AggregatePlan, right: &AggregatePlan) -> bool {
     same_option(left.filter.as_ref(), right.filter.as_ref())
-        && same_order
+        && same_order(&left.order_by, &right.order_by)
         && left.function == right.function
         && left.args.len() == right.args.len()
         && left.args.iter().zip(&right.args).all(|(a, b)| same_expr(a, b))

@@ -28,6 +28,7 @@ use datafusion_optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion_optimizer::{Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
 
+mod distinct_on;
 mod single_row;
 mod subqueries;
 #[cfg(test)]
@@ -47,6 +48,8 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(OptimizeUnions::new()),
         // Constants are computed once. What a row gives depends on the row alone; the clock is not asked, so `now()` stays.
         Arc::new(SimplifyExpressions::new()),
+        // DISTINCT ON keeps the first row of each group by its order, at every time.
+        Arc::new(distinct_on::FirstRowOfEach),
         // DISTINCT is grouping by all columns, at every time.
         Arc::new(ReplaceDistinctWithAggregate::new()),
         // A subquery that gives one row at most is joined to each row it is asked for, grouped by what it reads of that row; what an aggregate

@@ -7,6 +7,7 @@
 mod aggregate;
 mod join;
 mod props;
+mod ranked;
 mod sink;
 mod source;
 mod upsert;
@@ -15,6 +16,7 @@ mod window;
 pub use aggregate::{AggregateClass, AggregateFunction, AggregatePlan, SortKey};
 pub use join::{ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPlan, Retention, SetOperation};
 pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan};
+pub use ranked::{RankFunction, TopNPlan};
 pub use sink::SinkPlan;
 pub use source::{ErrorPolicy, EventTimePlan, MetadataColumn, SourcePlan, SourceTiming, WatermarkStrategy};
 pub use upsert::UpsertPlan;
@@ -139,6 +141,8 @@ pub enum PhysicalOp {
     Join(JoinPlan),
     /// Join each row with the version valid at its time.
     AsOf(AsOfPlan),
+    /// The first rows of each group.
+    TopN(TopNPlan),
     /// INTERSECT and EXCEPT over bags of rows; nulls are equal to nulls.
     SetOperation {
         /// The rows.
@@ -182,6 +186,7 @@ impl PhysicalOp {
             Self::Arrange(arrange) => vec![arrange.input],
             Self::Join(join) => vec![join.left, join.right],
             Self::AsOf(join) => vec![join.left, join.right],
+            Self::TopN(top) => vec![top.input],
             Self::SetOperation { left, right, .. } => vec![*left, *right],
         }
     }
@@ -189,7 +194,8 @@ impl PhysicalOp {
     /// The watermarks the operator waits for.
     pub fn watermarks(&self) -> Vec<&WatermarkPlan> {
         match self {
-            Self::Aggregate { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. } => vec![watermark],
+            Self::Aggregate { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. }
+            | Self::TopN(TopNPlan { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. }) => vec![watermark],
             Self::Arrange(ArrangePlan { retention: Some(retention), .. }) => vec![&retention.watermark, &retention.own],
             Self::AsOf(AsOfPlan { mode: AsOfMode::Time { watermarks: Some((left, right)), .. }, .. }) => vec![left, right],
             Self::Source { .. }
@@ -200,6 +206,7 @@ impl PhysicalOp {
             | Self::Arrange(_)
             | Self::Join(_)
             | Self::AsOf(_)
+            | Self::TopN(_)
             | Self::SetOperation { .. }
             | Self::Values { .. }
             | Self::Sink { .. } => vec![],
@@ -216,6 +223,7 @@ impl PhysicalOp {
             Self::Arrange(arrange) => vec![&mut arrange.input],
             Self::Join(join) => vec![&mut join.left, &mut join.right],
             Self::AsOf(join) => vec![&mut join.left, &mut join.right],
+            Self::TopN(top) => vec![&mut top.input],
             Self::SetOperation { left, right, .. } => vec![left, right],
         }
     }

@@ -86,6 +86,11 @@ pub enum StateBound {
     },
     /// One constant-size entry for each distinct key.
     PerKey,
+    /// At most so many rows for each distinct key.
+    RowsPerKey {
+        /// How many.
+        rows: u64,
+    },
     /// Grows with the input, which ends by itself.
     BoundedInput,
     /// Grows without bound; the statement allowed it.
@@ -101,6 +106,8 @@ impl std::fmt::Display for StateBound {
             Self::None => f.write_str("none"),
             Self::Window { retention_us } => write!(f, "windows within {}", crate::duration::format_us(*retention_us)),
             Self::PerKey => f.write_str("one entry per key"),
+            Self::RowsPerKey { rows: 1 } => f.write_str("one row per key"),
+            Self::RowsPerKey { rows } => write!(f, "{rows} rows per key"),
             Self::BoundedInput => f.write_str("the input, which is bounded"),
             Self::Unbounded { why } => write!(f, "unbounded, as allowed: {why}"),
         }

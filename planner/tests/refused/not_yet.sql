@@ -5,8 +5,6 @@ SELECT a.x FROM a JOIN b ON a.x = b.x;
 ----
 SELECT a.x FROM a, b WHERE a.x = b.x;
 ----
-SELECT x FROM a ORDER BY x LIMIT 3;
-----
 SELECT x FROM a WHERE x IN (SELECT x FROM b);
 ----
 SELECT x, row_number() OVER (PARTITION BY x ORDER BY ts) FROM a;
@@ -14,8 +12,6 @@ SELECT x, row_number() OVER (PARTITION BY x ORDER BY ts) FROM a;
 SELECT x FROM a INTERSECT SELECT x FROM b;
 ----
 SELECT x, y, count(*) FROM b GROUP BY GROUPING SETS ((x), (y));
-----
-SELECT DISTINCT ON (x) x, y FROM b;
 ----
 WITH RECURSIVE r AS (SELECT x FROM a UNION ALL SELECT x FROM r) SELECT * FROM r;
 ----
