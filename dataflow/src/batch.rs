@@ -83,6 +83,21 @@ impl Batch {
         self.rows.num_rows() == 0
     }
 
+    /// The same rows with each as often as its diff says, of a relation that takes nothing back.
+    ///
+    /// # Panics
+    /// When a diff is negative: a fault of the plan.
+    #[must_use]
+    pub fn one_by_one(self) -> Self {
+        let Some(diffs) = &self.diffs else { return self };
+        if diffs.iter().all(|diff| *diff == 1) {
+            return Self { diffs: None, ..self };
+        }
+        let times = |diff: i64| usize::try_from(diff).expect("an append-only relation takes nothing back");
+        let rows: UInt32Array = (0..).zip(diffs).flat_map(|(row, diff)| std::iter::repeat_n(row, times(*diff))).collect();
+        Self { diffs: None, ..self.take(&rows) }
+    }
+
     /// Bytes of memory held, about.
     pub fn bytes(&self) -> usize {
         self.rows.get_array_memory_size() + self.diffs.as_ref().map_or(0, |diffs| diffs.len() * 8)

@@ -222,7 +222,8 @@ impl Outbox {
         // Rows of one partition in the partition's order, whichever workers decoded them.
         batches.sort_by_key(|batch| batch.origin);
         if self.append_only {
-            return batches.into_iter().map(|batch| (batch.rows, None)).collect();
+            // A row that comes twice is two rows: an operator may have added equal rows up.
+            return batches.into_iter().map(|batch| (batch.one_by_one().rows, None)).collect();
         }
         if self.consolidated {
             return batches.into_iter().map(|batch| (batch.rows, batch.diffs.map(|diffs| diffs.to_vec()))).collect();
