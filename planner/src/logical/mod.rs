@@ -10,6 +10,7 @@ mod names;
 mod numbers;
 mod scan;
 mod sets;
+mod subquery_names;
 mod view;
 mod windows;
 

@@ -59,6 +59,7 @@ pub(super) fn prepare(catalog: &Catalog<'_>, query: &mut Query) -> Prepared {
     }
     let mut rewriter = Rewriter { catalog, known: &known, ctes: &ctes, with_metadata };
     let _ = VisitMut::visit(query, &mut rewriter);
+    super::subquery_names::prepare(query);
     Prepared { with_metadata }
 }
 
