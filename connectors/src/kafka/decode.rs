@@ -15,7 +15,7 @@ use tidemark_planner::connector::{METADATA_KEY, Options};
 
 use super::messages::{Messages, NO_TIMESTAMP, Wanted};
 use super::options;
-use crate::format::message::{DecodedValues, MessageDecoder, MessageFormat, Values, project};
+use crate::format::message::{DecodedValues, MessageDecoder, MessageFormat, SchemaKind, Values, project};
 use crate::source::{Chunk, ChunkBody, ConnectorError, Decoded, Decoder, Offsets, RowError};
 
 /// What the connector knows of a record besides key and value: its name, and the type it has.
@@ -85,8 +85,8 @@ pub(super) fn key_schema(columns: &SchemaRef, places: &[usize], prefix: &str) ->
 impl Layout {
     /// From validated options and all declared columns.
     pub(super) fn new(options: &Options, declared: &SchemaRef) -> Result<Self, String> {
-        let value_format = MessageFormat::from_options(options.get("format").unwrap_or("json"), options)?;
-        let key_format = options.get("key.format").map(|name| MessageFormat::from_options(name, options)).transpose()?;
+        let value_format = MessageFormat::from_options(options.get("format").unwrap_or("json"), SchemaKind::Value, options)?;
+        let key_format = options.get("key.format").map(|name| MessageFormat::from_options(name, SchemaKind::Key, options)).transpose()?;
         let (key, prefix) = key_columns(options, declared)?;
         let except = options.get("value.fields-include") == Some("EXCEPT_KEY");
         match (&key_format, key.is_empty()) {
@@ -190,7 +190,7 @@ impl Decoder for KafkaDecoder {
             return Err(ConnectorError::new(&self.name, "was given a chunk of another source"));
         };
         let messages = task.downcast::<Messages>().map_err(|_| ConnectorError::new(&self.name, "was given a chunk of another source"))?;
-        Ok(self.records(&messages))
+        self.records(&messages).map_err(|reason| ConnectorError::new(&self.name, reason))
     }
 }
 
@@ -202,9 +202,9 @@ struct Row {
 }
 
 impl KafkaDecoder {
-    fn records(&mut self, messages: &Messages) -> Decoded {
-        let values = self.value.decode(&messages.values);
-        let keys = self.key.as_mut().map(|decoder| decoder.decode(&messages.keys));
+    fn records(&mut self, messages: &Messages) -> Result<Decoded, String> {
+        let values = self.value.decode(&messages.values)?;
+        let keys = self.key.as_mut().map(|decoder| decoder.decode(&messages.keys)).transpose()?;
         let whole = |part: &DecodedValues| part.places.is_none();
         if whole(&values) && keys.as_ref().is_none_or(whole) {
             let columns = self.assemble(messages, &values, keys.as_ref(), None);
@@ -212,13 +212,13 @@ impl KafkaDecoder {
                 Some(first) if messages.dense() => Offsets::Dense { first: *first },
                 _ => Offsets::Each(Arc::new(messages.offsets.clone())),
             };
-            return Decoded { columns, offsets, diffs: values.diffs, errors: Vec::new() };
+            return Ok(Decoded { columns, offsets, diffs: values.diffs, errors: Vec::new() });
         }
         let (rows, errors) = self.rows(messages, &values, keys.as_ref());
         let columns = self.assemble(messages, &values, keys.as_ref(), Some(&rows));
         let offsets = rows.iter().map(|row| messages.offsets[row.record as usize]).collect();
         let diffs = values.diffs.as_ref().map(|diffs| rows.iter().map(|row| row.value.map_or(1, |at| diffs[at as usize])).collect());
-        Decoded { columns, offsets: Offsets::Each(Arc::new(offsets)), diffs, errors }
+        Ok(Decoded { columns, offsets: Offsets::Each(Arc::new(offsets)), diffs, errors })
     }
 
     /// Which records make rows, and which are bad.

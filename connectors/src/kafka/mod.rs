@@ -27,8 +27,7 @@ use crate::sink::Sink;
 use crate::source::{ConnectorError, Source};
 
 /// The connector.
-pub(crate) const SPEC: ConnectorSpec =
-    ConnectorSpec { name: "kafka", aliases: &["upsert-kafka"], source: true, sink: true, options: &options::OPTIONS };
+pub(crate) const SPEC: ConnectorSpec = ConnectorSpec { name: "kafka", aliases: &[], source: true, sink: true, options: &options::OPTIONS };
 
 /// What is known of a topic without asking the brokers: a plan does not depend on them.
 pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<SourceFacts, String> {

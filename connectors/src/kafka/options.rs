@@ -147,7 +147,7 @@ const OWN: &[OptionSpec] = &[
     both(source("properties.*", OptionKind::Text, "Any property of librdkafka, such as properties.security.protocol.")),
 ];
 
-const LISTS: &[&[OptionSpec]] = &[OWN, COMMON_SPECS, NdjsonOptions::SPECS, CSV];
+const LISTS: &[&[OptionSpec]] = &[OWN, crate::format::message::SPECS, COMMON_SPECS, NdjsonOptions::SPECS, CSV];
 /// Messages have no header.
 const CSV: &[OptionSpec] = &without_header();
 const COUNT: usize = {

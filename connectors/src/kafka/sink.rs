@@ -25,7 +25,7 @@ use super::decode::{key_columns, key_schema};
 use super::options::{self, client_config};
 use crate::changes::{Epoch, Order};
 use crate::format::encode::CellFormatter;
-use crate::format::message::{JsonEncoding, MessageEncoder, MessageFormat, project};
+use crate::format::message::{JsonEncoding, MessageEncoder, MessageFormat, SchemaKind, project};
 use crate::sink::{Sink, SinkReport};
 use crate::source::ConnectorError;
 
@@ -83,8 +83,8 @@ impl SinkOptions {
             }
         };
         let format_name = options.get("format").unwrap_or("json");
-        let value_format = MessageFormat::from_options(format_name, options)?;
-        let key_format = MessageFormat::from_options(options.get("key.format").unwrap_or("json"), options)?;
+        let value_format = MessageFormat::from_options(format_name, SchemaKind::Value, options)?;
+        let key_format = MessageFormat::from_options(options.get("key.format").unwrap_or("json"), SchemaKind::Key, options)?;
         let (mut key, prefix) = key_columns(options, schema)?;
         if key.is_empty() && options.get("key.format").is_some() && mode != Mode::Upsert {
             return Err("option \"key.format\" is given, and no column is in the key; add key.fields = '…'".into());
@@ -144,12 +144,12 @@ impl SinkOptions {
         let value_schema = project(schema, self.value.iter().copied());
         let value = match (&self.value_format, self.mode) {
             (MessageFormat::Json(options), Mode::Op) => Value::Changes(JsonEncoding::with_op(value_schema, options.timestamp_style)?),
-            (format, _) => Value::Rows(format.encoder(&value_schema)?),
+            (format, _) => Value::Rows(format.encoder(&value_schema, SchemaKind::Value)?),
         };
         let key = if self.key.is_empty() {
             None
         } else {
-            Some(self.key_format.encoder(&self.key_schema).map_err(|reason| format!("key: {reason}"))?)
+            Some(self.key_format.encoder(&self.key_schema, SchemaKind::Key).map_err(|reason| format!("key: {reason}"))?)
         };
         Ok(Encoders { value, key })
     }

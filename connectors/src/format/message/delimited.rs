@@ -28,10 +28,10 @@ impl JsonMessages {
 }
 
 impl MessageDecoder for JsonMessages {
-    fn decode(&mut self, values: &Values) -> DecodedValues {
+    fn decode(&mut self, values: &Values) -> Result<DecodedValues, String> {
         let lines = memchr::memchr_iter(b'\n', &values.bytes).count() == values.len();
         let text = if lines { Cow::Borrowed(&values.bytes) } else { Cow::Owned(on_one_line(values)) };
-        by_place(values, self.decoder.decode(&text, BASE))
+        Ok(by_place(values, self.decoder.decode(&text, BASE)))
     }
 }
 
@@ -91,8 +91,11 @@ impl CsvMessages {
     fn one_by_one(&mut self, values: &Values) -> DecodedValues {
         let (mut batches, mut places, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for (place, value) in values.iter().enumerate() {
-            let Some(value) = value else { continue };
-            let decoded = self.decoder.decode(value, BASE);
+            if value.is_none() {
+                continue;
+            }
+            // With its newline: where records have one field, a blank line is that field.
+            let decoded = self.decoder.decode(&values.bytes[values.start(place)..values.ends[place] as usize], BASE);
             match (decoded.columns.num_rows(), decoded.errors.into_iter().next()) {
                 (_, Some(error)) => errors.push((place as u32, error.reason)),
                 (1, None) => {
@@ -110,11 +113,15 @@ impl CsvMessages {
 }
 
 impl MessageDecoder for CsvMessages {
-    fn decode(&mut self, values: &Values) -> DecodedValues {
+    fn decode(&mut self, values: &Values) -> Result<DecodedValues, String> {
         let quoted = self.quote.is_some_and(|quote| memchr::memchr(quote, &values.bytes).is_some());
         let plain = !quoted && !self.comment && memchr::memchr_iter(b'\n', &values.bytes).count() == values.len();
         // In records of one field a blank line is that field, and a null would be one too.
-        if plain && values.nulls.is_empty() { by_place(values, self.decoder.decode(&values.bytes, BASE)) } else { self.one_by_one(values) }
+        Ok(if plain && values.nulls.is_empty() {
+            by_place(values, self.decoder.decode(&values.bytes, BASE))
+        } else {
+            self.one_by_one(values)
+        })
     }
 }
 

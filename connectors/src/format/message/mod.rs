@@ -3,8 +3,11 @@
 //! Encodings of single values, such as those of a topic. A decoder takes all values of a chunk at once: what a call costs is paid
 //! once for some thousand messages, and text formats decode the values as the lines of one text.
 
+mod avro;
+mod avro_write;
 mod delimited;
 mod raw;
+mod registry;
 #[cfg(test)]
 mod tests;
 
@@ -12,10 +15,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
-use tidemark_planner::connector::Options;
+use tidemark_planner::connector::{OptionKind, OptionSpec, Options, Side};
 
+use avro::{AvroMessages, AvroSchema};
+use avro_write::AvroEncoding;
 pub(crate) use delimited::{CsvEncoding, CsvMessages, JsonEncoding, JsonMessages};
 pub(crate) use raw::{RawEncoding, RawMessages};
+use registry::Registry;
+pub(crate) use registry::SchemaKind;
 
 use super::csv::CsvOptions;
 use super::ndjson::NdjsonOptions;
@@ -26,18 +33,65 @@ pub(crate) enum MessageFormat {
     Json(NdjsonOptions),
     Csv(CsvOptions),
     Raw,
+    Avro(AvroSchema),
 }
 
+/// Options of formats that are of messages only.
+pub(crate) const SPECS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "schema-registry",
+        aliases: &["avro-confluent.url", "value.avro-confluent.url", "avro-confluent.schema-registry.url"],
+        kind: OptionKind::Text,
+        side: Side::Both,
+        required: false,
+        default: None,
+        help: "Where the schema registry of format avro-confluent is reached: http://host:port.",
+    },
+    OptionSpec {
+        name: "schema-registry.login",
+        aliases: &["avro-confluent.basic-auth.user-info", "value.avro-confluent.basic-auth.user-info"],
+        kind: OptionKind::Text,
+        side: Side::Both,
+        required: false,
+        default: None,
+        help: "Who asks the schema registry: user:password.",
+    },
+    OptionSpec {
+        name: "schema-registry.subject",
+        aliases: &["avro-confluent.subject", "value.avro-confluent.subject"],
+        kind: OptionKind::Text,
+        side: Side::Sink,
+        required: false,
+        default: None,
+        help: "The subject that the schema of values is registered under; if not given, the topic's name and -value.",
+    },
+    OptionSpec {
+        name: "avro.schema",
+        aliases: &["value.avro.schema"],
+        kind: OptionKind::Text,
+        side: Side::Source,
+        required: false,
+        default: None,
+        help: "The schema that values of format avro were written with, as JSON; if not given, that of the declared columns.",
+    },
+];
+
 /// Formats of keys and values.
-pub(crate) const FORMATS: &[&str] = &["json", "ndjson", "csv", "raw"];
+pub(crate) const FORMATS: &[&str] = &["json", "ndjson", "csv", "raw", "avro", "avro-confluent"];
 
 impl MessageFormat {
     /// The format of a name, with its options.
-    pub(crate) fn from_options(name: &str, options: &Options) -> Result<Self, String> {
+    pub(crate) fn from_options(name: &str, kind: SchemaKind, options: &Options) -> Result<Self, String> {
         Ok(match name {
             "json" | "ndjson" => Self::Json(NdjsonOptions::from_options(options)),
             "csv" => Self::Csv(CsvOptions::from_options(options)?),
             "raw" => Self::Raw,
+            "avro" => Self::Avro(AvroSchema::Fixed(options.get("avro.schema").filter(|_| kind == SchemaKind::Value).map(str::to_owned))),
+            "avro-confluent" => {
+                let url = options.get("schema-registry").ok_or("format avro-confluent needs option \"schema-registry\"")?;
+                let (login, topic) = (options.get("schema-registry.login"), options.get("topic").unwrap_or_default());
+                Self::Avro(AvroSchema::Registry(Registry::new(url, login, topic, options.get("schema-registry.subject"))?))
+            }
             other => return Err(format!("format \"{other}\" is not known; use {}", FORMATS.join(", "))),
         })
     }
@@ -48,15 +102,18 @@ impl MessageFormat {
             Self::Json(options) => Box::new(JsonMessages::new(read.clone(), options.clone())?),
             Self::Csv(options) => Box::new(CsvMessages::new(all, read.clone(), options.clone())?),
             Self::Raw => Box::new(RawMessages::new(all, read)?),
+            Self::Avro(schema) => Box::new(AvroMessages::new(all, read, schema.clone())?),
         })
     }
 
     /// An encoder of rows of a schema.
-    pub(crate) fn encoder(&self, schema: &SchemaRef) -> Result<Box<dyn MessageEncoder>, String> {
+    pub(crate) fn encoder(&self, schema: &SchemaRef, kind: SchemaKind) -> Result<Box<dyn MessageEncoder>, String> {
         Ok(match self {
             Self::Json(options) => Box::new(JsonEncoding::new(schema.clone(), options)?),
             Self::Csv(options) => Box::new(CsvEncoding::new(schema.clone(), options.clone())?),
             Self::Raw => Box::new(RawEncoding::new(schema)?),
+            Self::Avro(AvroSchema::Fixed(_)) => Box::new(AvroEncoding::new(schema, None, kind)?),
+            Self::Avro(AvroSchema::Registry(registry)) => Box::new(AvroEncoding::new(schema, Some(registry.clone()), kind)?),
         })
     }
 }
@@ -139,7 +196,10 @@ pub(crate) struct DecodedValues {
 /// Turns values into columns. Nulls make no row: what they mean is not for a format to say.
 pub(crate) trait MessageDecoder: Send {
     /// Decodes all values of a chunk.
-    fn decode(&mut self, values: &Values) -> DecodedValues;
+    ///
+    /// # Errors
+    /// When something besides the values is amiss, such as a schema registry that cannot be reached.
+    fn decode(&mut self, values: &Values) -> Result<DecodedValues, String>;
 }
 
 /// Turns rows into values.

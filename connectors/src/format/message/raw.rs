@@ -81,7 +81,7 @@ fn push(column: &mut Column, value: &[u8]) -> Fallible<()> {
 }
 
 impl MessageDecoder for RawMessages {
-    fn decode(&mut self, values: &Values) -> DecodedValues {
+    fn decode(&mut self, values: &Values) -> Result<DecodedValues, String> {
         let (mut places, mut errors) = (Vec::with_capacity(values.len()), Vec::new());
         for (place, value) in values.iter().enumerate() {
             let Some(value) = value else { continue };
@@ -96,7 +96,7 @@ impl MessageDecoder for RawMessages {
         }
         let columns = self.column.iter_mut().map(|(column, data_type)| column.finish(data_type)).collect();
         let rows = places.len();
-        DecodedValues { columns, rows, places: (rows < values.len()).then_some(places), diffs: None, errors }
+        Ok(DecodedValues { columns, rows, places: (rows < values.len()).then_some(places), diffs: None, errors })
     }
 }
 
