@@ -173,6 +173,38 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// Fetches a whole topic and looks at nothing but where each record lies: what a client of librdkafka can do at best. How many
+    /// records there were.
+    ///
+    /// # Errors
+    /// As [`Cluster::peek`].
+    pub fn drain(&self, topic: &str) -> Result<u64, ConnectorError> {
+        let wrong = |error: KafkaError| ConnectorError::new(topic, error);
+        let answer = self.ask(|timeout| self.consumer.fetch_metadata(Some(topic), timeout))?;
+        let mut list = TopicPartitionList::new();
+        for partition in answer.topics().iter().flat_map(|topic| topic.partitions()) {
+            list.add_partition_offset(topic, partition.id(), Offset::Beginning).map_err(wrong)?;
+        }
+        self.consumer.assign(&list).map_err(wrong)?;
+        let (mut records, mut bytes, mut open) = (0, 0, list.count());
+        while open > 0 {
+            match self.consumer.poll(self.patience) {
+                Some(Ok(message)) => {
+                    records += 1;
+                    bytes += message.payload().map_or(0, <[u8]>::len);
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+                Some(Err(error)) => return Err(wrong(error)),
+                None => return Err(ConnectorError::new(topic, "no record came in time")),
+            }
+        }
+        tracing::debug!(records, bytes, "{topic}: drained");
+        self.consumer.unassign().map_err(wrong)?;
+        Ok(records)
+    }
+}
+
 fn record(message: &impl Message) -> Record {
     let headers =
         message.headers().map(|headers| headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect());
