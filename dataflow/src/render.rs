@@ -3,17 +3,17 @@
 //! From plan nodes to timely operators, one match arm per operator. The plan has decided everything: there is no `if` here about
 //! what to compute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidemark_planner::plan::{NodeId, PhysicalOp, PhysicalPlan};
+use tidemark_planner::plan::{NodeId, PhysicalOp, PhysicalPlan, SourceId};
 use timely::dataflow::operators::probe::Handle;
 use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::operators::{Concatenate, Probe};
 use timely::dataflow::{Scope, Stream, StreamVec};
 
 use crate::aggregate_operator::{AggregateContext, aggregate};
-use crate::arrange::{ArrangeContext, ArrangedRows, arrange};
+use crate::arrange::{ArrangeContext, ArrangedRows, Floor, arrange, conditions};
 use crate::batch::Batch;
 use crate::control::{Control, Metrics};
 use crate::epoch::{Epoch, EpochClock};
@@ -50,6 +50,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
     let mut watermarks: BTreeMap<u32, StreamVec<'_, Epoch, WatermarkUpdate>> = BTreeMap::new();
     let mut arrangements: BTreeMap<NodeId, ArrangedRows<'_, Epoch>> = BTreeMap::new();
     let mut errors: Vec<StreamVec<'_, Epoch, crate::error_row::ErrorRow>> = Vec::new();
+    let partitions = |source: SourceId| process.sources[source.index()].partition_count();
     for node in process.plan.nodes() {
         match &node.op {
             PhysicalOp::Source { source: id } => {
@@ -98,21 +99,26 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 errors.push(failed);
             }
             PhysicalOp::Arrange(plan) => {
-                let waited = plan.retention.as_ref().map_or(&[][..], |retention| &retention.watermark.sources);
+                let waited =
+                    plan.retention.as_ref().and_then(|retention| conditions(&process.plan, node.id, retention)).unwrap_or_default();
                 let context = ArrangeContext {
                     node,
                     input: process.plan.node(plan.input),
-                    partitions: waited.iter().map(|source| (source.0, process.sources[source.index()].partition_count())).collect(),
+                    floors: waited.iter().map(|(watermark, slack)| Floor::new(watermark, *slack, &partitions)).collect(),
                     metrics: Arc::clone(&process.metrics),
                     local_worker: scope.index() % process.workers,
                 };
-                let told = scope.concatenate(waited.iter().map(|source| watermarks[&source.0].clone()).collect::<Vec<_>>());
-                let (rows, failed) = arrange(relations[&plan.input].clone(), told, &context);
+                let told = told(scope, &watermarks, waited.iter().flat_map(|(watermark, _)| &watermark.sources));
+                let (rows, failed) = arrange(relations[&plan.input].clone(), told, context);
                 arrangements.insert(node.id, rows);
                 errors.push(failed);
             }
             PhysicalOp::Join(plan) => {
-                let (rows, failed) = join(arrangements[&plan.left].clone(), arrangements[&plan.right].clone(), plan, node);
+                let (left, right) = (arrangements[&plan.left].clone(), arrangements[&plan.right].clone());
+                let retentions = [&left, &right].into_iter().filter_map(|side| side.layout.retention());
+                let waited: Vec<_> = retentions.flat_map(|retention| retention.watermark.sources.clone()).collect();
+                let told = told(scope, &watermarks, waited.iter().filter(|_| plan.nulls_when_final));
+                let (rows, failed) = join(left, right, told, plan, node, &partitions);
                 relations.insert(node.id, rows);
                 errors.push(failed);
             }
@@ -181,4 +187,14 @@ fn told_below<'scope>(
     watermarks: &BTreeMap<u32, StreamVec<'scope, Epoch, WatermarkUpdate>>,
 ) -> StreamVec<'scope, Epoch, WatermarkUpdate> {
     scope.concatenate(context.partitions.iter().map(|(source, _)| watermarks[source].clone()).collect::<Vec<_>>())
+}
+
+/// The watermarks of some sources, each once.
+fn told<'scope, 'a>(
+    scope: Scope<'scope, Epoch>,
+    watermarks: &BTreeMap<u32, StreamVec<'scope, Epoch, WatermarkUpdate>>,
+    sources: impl Iterator<Item = &'a SourceId>,
+) -> StreamVec<'scope, Epoch, WatermarkUpdate> {
+    let sources: BTreeSet<u32> = sources.map(|source| source.0).collect();
+    scope.concatenate(sources.iter().map(|source| watermarks[source].clone()).collect::<Vec<_>>())
 }

@@ -90,6 +90,11 @@ impl ArrangeLayout {
         &self.schema
     }
 
+    /// When rows are forgotten.
+    pub(crate) fn retention(&self) -> Option<&Retention> {
+        self.retention.as_ref()
+    }
+
     /// The rows of a batch as bytes.
     pub(crate) fn encode<T: RowTime>(&self, batch: &Batch, time: T) -> Arranged<T> {
         let mut evaluated = evaluate(&self.exprs, &batch.rows);

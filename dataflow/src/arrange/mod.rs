@@ -14,6 +14,7 @@
 mod batcher;
 pub(crate) mod chunk;
 mod column;
+mod floor;
 mod layout;
 mod reader;
 mod row_batch;
@@ -29,7 +30,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::chunk::ChunkSpine;
-use tidemark_planner::plan::{Node, PhysicalOp, Retention, TimeDomain};
+use tidemark_planner::plan::{Node, PhysicalOp};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -39,9 +40,11 @@ use timely::dataflow::{Stream, StreamVec};
 pub(crate) use batcher::RowBatcher;
 pub(crate) use chunk::RowChunk;
 pub(crate) use column::Column;
+pub(crate) use floor::{Floor, conditions};
 pub(crate) use layout::{ArrangeLayout, has_null};
 pub(crate) use reader::{Reader, RowsBatch, Stretch};
 pub(crate) use row_batch::{RowBatch, RowDistributor};
+pub(crate) use row_bytes::RowBytes;
 pub(crate) use row_time::RowTime;
 
 pub(crate) use rows::Key;
@@ -52,7 +55,7 @@ use crate::control::Metrics;
 use crate::epoch::Epoch;
 use crate::error_row::ErrorRow;
 use crate::stateless::error_row;
-use crate::watermark::{WatermarkTracker, WatermarkUpdate};
+use crate::watermark::WatermarkUpdate;
 
 /// The trace of an arrangement.
 pub(crate) type RowTrace<T> = TraceAgent<ChunkSpine<RowChunk<T>>>;
@@ -68,8 +71,8 @@ pub(crate) struct ArrangedRows<'scope, T: RowTime> {
 pub(crate) struct ArrangeContext<'a> {
     pub(crate) node: &'a Node,
     pub(crate) input: &'a Node,
-    /// The sources of the other side's watermark, with their numbers of partitions.
-    pub(crate) partitions: Vec<(u32, usize)>,
+    /// What must have passed before rows are forgotten; none if they stay.
+    pub(crate) floors: Vec<Floor>,
     pub(crate) metrics: Arc<Metrics>,
     /// The worker's place in its process.
     pub(crate) local_worker: usize,
@@ -82,19 +85,19 @@ pub(crate) struct ArrangeContext<'a> {
 pub(crate) fn arrange<'scope>(
     input: Stream<'scope, Epoch, Batch>,
     watermarks: StreamVec<'scope, Epoch, WatermarkUpdate>,
-    context: &ArrangeContext<'_>,
+    context: ArrangeContext<'_>,
 ) -> (ArrangedRows<'scope, Epoch>, StreamVec<'scope, Epoch, ErrorRow>) {
     let PhysicalOp::Arrange(plan) = &context.node.op else { panic!("{} is not an arrangement", context.node.id) };
     let layout = ArrangeLayout::new(plan, &context.input.props.schema)
         .unwrap_or_else(|reason| panic!("{} cannot be arranged, the planner should have said so: {reason}", context.node.id));
     let layout = Arc::new(layout);
     let shared = Rc::new(Shared::counted(Arc::clone(&context.metrics), context.node.id.0, context.local_worker));
-    if let Some(retention) = &plan.retention {
-        forget(watermarks, retention, &context.partitions, Rc::clone(&shared), &context.node.id.to_string());
-    }
     let peers = input.scope().peers();
-    let (encoded, errors) = encode(input, Arc::clone(&layout), context);
+    let (encoded, errors) = encode(input, Arc::clone(&layout), &context);
     let name = context.node.id.to_string();
+    if !context.floors.is_empty() {
+        forget(watermarks, context.floors, Rc::clone(&shared), &name);
+    }
     let batcher = |_, _| RowBatcher::new(shared);
     let rows = if peers == 1 {
         arrange_core::<_, _, _, ChunkSpine<RowChunk<Epoch>>>(encoded, Pipeline, &name, batcher)
@@ -141,42 +144,32 @@ fn encode<'scope>(
     (rows, errors)
 }
 
-/// Follows the watermark of the other side, and tells the chunks what they may forget.
-fn forget(
-    watermarks: StreamVec<'_, Epoch, WatermarkUpdate>,
-    retention: &Retention,
-    partitions: &[(u32, usize)],
-    shared: Rc<Shared>,
-    name: &str,
-) {
+/// Follows watermarks, and tells the chunks what they may forget.
+fn forget(watermarks: StreamVec<'_, Epoch, WatermarkUpdate>, mut floors: Vec<Floor>, shared: Rc<Shared>, name: &str) {
     let mut builder = OperatorBuilder::new(format!("{name} forget"), watermarks.scope());
     let mut told = builder.new_input(watermarks, Pipeline);
-    let mut tracker = WatermarkTracker::new(Some(&retention.watermark), partitions);
-    let by_clock = retention.watermark.domain == TimeDomain::ProcessingTime;
-    let slack = retention.slack_us;
     builder.build(move |_| {
         move |frontiers| {
             told.for_each(|time, updates| {
                 let epoch = *time.least().expect("data has a time");
-                updates.drain(..).for_each(|update| tracker.update(epoch, update));
+                for update in updates.drain(..) {
+                    floors.iter_mut().for_each(|floor| floor.update(epoch, update));
+                }
             });
             let last = match frontiers[0].frontier().first() {
                 Some(0) => return,
                 Some(frontier) => frontier - 1,
                 None => Epoch::MAX,
             };
-            let mut raise = |epoch: Epoch| {
-                let watermark = tracker.close(epoch);
-                // `time + slack < watermark`, without leaving the range of times.
-                shared.raise(epoch, watermark.saturating_sub(slack));
-                tracker.next_epoch()
+            let raise = |floors: &mut Vec<Floor>, epoch| {
+                let least = floors.iter_mut().map(|floor| floor.close(epoch)).min().expect("some floors");
+                shared.raise(epoch, least);
             };
-            let mut next = raise(0);
-            while let Some(epoch) = next.filter(|epoch| *epoch <= last) {
-                next = raise(epoch);
+            while let Some(epoch) = floors.iter().filter_map(Floor::next_epoch).min().filter(|epoch| *epoch <= last) {
+                raise(&mut floors, epoch);
             }
-            if by_clock {
-                raise(last);
+            if last < Epoch::MAX && floors.iter().any(|floor| floor.by_clock) {
+                raise(&mut floors, last);
             }
         }
     });

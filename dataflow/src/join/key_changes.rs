@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::one_sided::{OneSided, Regime};
+use super::one_sided::{OneSided, View};
 use super::output::BadPair;
 use super::pairs::{Pairs, Side};
 use crate::arrange::{Column, Key, Reader, Stretch};
@@ -86,6 +86,15 @@ impl SideRows {
         self.rows.clear();
     }
 
+    /// The event times of rows that came.
+    pub(super) fn fresh_events(&self) -> impl Iterator<Item = i64> {
+        self.rows.iter().filter(|row| row.time.is_some()).filter_map(|row| self.event(row))
+    }
+
+    fn event(&self, row: &KeyRow) -> Option<i64> {
+        self.stretches[row.stretch as usize].chunk.rows.event(row.row as usize)
+    }
+
     pub(super) fn is_untouched(&self) -> bool {
         self.rows.iter().all(|row| row.time.is_none())
     }
@@ -100,13 +109,15 @@ pub(super) struct KeyRows {
     pub(super) ours: SideRows,
     pub(super) theirs: SideRows,
     null: bool,
+    /// Old rows may come and go in the epoch without a change of their matches.
+    extra: bool,
     /// How many matches rows of ours have: of old rows, and changes by time. Only with a residual.
     matches: Vec<(i64, Vec<(Epoch, i64)>)>,
 }
 
 impl KeyRows {
-    pub(super) fn new(null: bool) -> Self {
-        Self { ours: SideRows::default(), theirs: SideRows::default(), null, matches: Vec::new() }
+    pub(super) fn new(null: bool, extra: bool) -> Self {
+        Self { ours: SideRows::default(), theirs: SideRows::default(), null, extra, matches: Vec::new() }
     }
 }
 
@@ -124,9 +135,8 @@ type PutOut<'a> = dyn FnMut(Vec<(Epoch, Batch)>, Vec<(Epoch, ErrorRow)>) + 'a;
 pub(super) struct Evaluation<'a> {
     join: &'a OneSided,
     /// Before and in the epochs; they differ when there is one epoch.
-    regimes: (Regime, Regime),
+    views: (View, View),
     epochs: Range<Epoch>,
-    all: bool,
     emitted: Emitted,
     /// Keys that wait for the evaluation of their pairs.
     waiting: Vec<KeyRows>,
@@ -134,8 +144,8 @@ pub(super) struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    pub(super) fn new(join: &'a OneSided, regimes: (Regime, Regime), epochs: Range<Epoch>, all: bool) -> Self {
-        Self { join, regimes, epochs, all, emitted: Emitted::new(), waiting: Vec::new(), waiting_pairs: 0 }
+    pub(super) fn new(join: &'a OneSided, views: (View, View), epochs: Range<Epoch>) -> Self {
+        Self { join, views, epochs, emitted: Emitted::new(), waiting: Vec::new(), waiting_pairs: 0 }
     }
 
     pub(super) fn epochs(&self) -> &Range<Epoch> {
@@ -191,21 +201,15 @@ impl<'a> Evaluation<'a> {
     /// Without a residual: what matters is whether the other side has rows.
     fn emit_by_presence(&mut self, rows: &KeyRows, put_out: &mut PutOut<'_>) {
         let fresh = rows.ours.rows.iter().chain(&rows.theirs.rows).filter_map(|row| row.time);
-        let mut times: Vec<Epoch> = fresh.chain(self.all.then_some(self.epochs.start)).collect();
+        let mut times: Vec<Epoch> = fresh.chain(rows.extra.then_some(self.epochs.start)).collect();
         times.sort_unstable();
         times.dedup();
         let sum = |time: Option<Epoch>| rows.theirs.rows.iter().filter(|row| row.time == time).map(|row| row.diff).sum::<i64>();
-        let outcome = |regime, count: i64| self.join.outcome.of(regime, rows.null, count > 0);
         let mut count = sum(None);
         let mut changes = Vec::new();
         for time in times {
             let next = count + sum(Some(time));
-            let (before, after) = (outcome(self.regimes.0, count), outcome(self.regimes.1, next));
-            for row in &rows.ours.rows {
-                let was = row.time.is_none_or(|came| came < time);
-                let is = row.time.is_none_or(|came| came <= time);
-                change(&mut changes, *row, time, before.filter(|_| was), after.filter(|_| is));
-            }
+            rows.ours.rows.iter().for_each(|row| self.change(&mut changes, rows, row, time, (count, next)));
             count = next;
         }
         self.emit(&rows.ours, changes, put_out);
@@ -222,7 +226,7 @@ impl<'a> Evaluation<'a> {
             for key in 0..waiting.len() {
                 for ours in 0..waiting[key].ours.rows.len() {
                     let our = waiting[key].ours.rows[ours];
-                    if old && our.time.is_none() && waiting[key].matches[ours].1.is_empty() {
+                    if old && our.time.is_none() && !waiting[key].extra && waiting[key].matches[ours].1.is_empty() {
                         continue;
                     }
                     // Our row's place among the pairs.
@@ -298,22 +302,31 @@ impl Evaluation<'_> {
     /// With a residual: what matters is how many rows of the other side each row of ours matches.
     fn emit_by_matches(&mut self, rows: &KeyRows, put_out: &mut PutOut<'_>) {
         let mut changes = Vec::new();
-        let outcome = |regime, count: i64| self.join.outcome.of(regime, rows.null, count > 0);
         for (row, (old, by_time)) in rows.ours.rows.iter().zip(&rows.matches) {
-            let mut times: Vec<Epoch> = by_time.iter().map(|(time, _)| *time).chain(row.time).collect();
+            let mut times: Vec<Epoch> =
+                by_time.iter().map(|(time, _)| *time).chain(row.time).chain(rows.extra.then_some(self.epochs.start)).collect();
             times.sort_unstable();
             times.dedup();
             let mut count = *old;
             for time in times {
                 let next = count + by_time.iter().filter(|(when, _)| *when == time).map(|(_, diff)| diff).sum::<i64>();
-                let was = row.time.is_none_or(|came| came < time);
-                let is = row.time.is_none_or(|came| came <= time);
-                let (before, after) = (outcome(self.regimes.0, count), outcome(self.regimes.1, next));
-                change(&mut changes, *row, time, before.filter(|_| was), after.filter(|_| is));
+                self.change(&mut changes, rows, row, time, (count, next));
                 count = next;
             }
         }
         self.emit(&rows.ours, changes, put_out);
+    }
+
+    /// What becomes of a row at a time, with so many matches before and after.
+    fn change(&self, changes: &mut Vec<Change>, rows: &KeyRows, row: &KeyRow, time: Epoch, matches: (i64, i64)) {
+        let event = rows.ours.event(row);
+        let outcome = |view: &View, count: i64| self.join.outcome.of(view.regime, rows.null, count > 0).filter(|_| view.ripe(event));
+        let before = outcome(&self.views.0, matches.0).filter(|_| row.time.is_none_or(|came| came < time));
+        let after = outcome(&self.views.1, matches.1).filter(|_| row.time.is_none_or(|came| came <= time));
+        if before != after {
+            changes.extend(before.map(|mark| Change { row: *row, time, mark, diff: -row.diff }));
+            changes.extend(after.map(|mark| Change { row: *row, time, mark, diff: row.diff }));
+        }
     }
 
     /// Adds up the changes of a key and puts them out.
@@ -341,13 +354,4 @@ impl Evaluation<'_> {
             }
         }
     }
-}
-
-/// What becomes of a row that came out with a mark and comes out with another.
-fn change(changes: &mut Vec<Change>, row: KeyRow, time: Epoch, before: Option<bool>, after: Option<bool>) {
-    if before == after {
-        return;
-    }
-    changes.extend(before.map(|mark| Change { row, time, mark, diff: -row.diff }));
-    changes.extend(after.map(|mark| Change { row, time, mark, diff: row.diff }));
 }

@@ -16,13 +16,14 @@ mod key_changes;
 mod one_sided;
 mod output;
 mod pairs;
+mod pending;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use differential_dataflow::operators::join::join_with_tactic;
-use tidemark_planner::plan::{JoinKind, JoinPlan, Node};
+use tidemark_planner::plan::{JoinKind, JoinPlan, Node, SourceId};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
@@ -38,33 +39,39 @@ use crate::arrange::ArrangedRows;
 use crate::batch::Batch;
 use crate::epoch::Epoch;
 use crate::error_row::ErrorRow;
+use crate::watermark::WatermarkUpdate;
 
-/// Builds the operators of a join on one worker.
+/// Builds the operators of a join on one worker. `told` are the watermarks that rows wait for which come out when they are final.
 ///
 /// # Panics
 /// When the plan asks for what cannot be joined: a fault of the planner.
 pub(crate) fn join<'scope>(
     left: ArrangedRows<'scope, Epoch>,
     right: ArrangedRows<'scope, Epoch>,
+    told: StreamVec<'scope, Epoch, WatermarkUpdate>,
     plan: &JoinPlan,
     node: &Node,
+    partitions: &dyn Fn(SourceId) -> usize,
 ) -> (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, ErrorRow>) {
     let shape = Arc::new(JoinShape::new(plan, node, &left.layout, &right.layout));
     let name = node.id.to_string();
+    let told = (&told, partitions);
+    let when_final = plan.nulls_when_final;
     match plan.kind {
         JoinKind::Inner => inner(left, right, shape, &name),
         JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark => {
-            one_sided(left, right, OneSided::of_left(shape, plan.kind, plan.null_aware), &name)
+            let join = OneSided::of_left(shape, plan.kind, plan.null_aware, when_final);
+            one_sided(left, right, join, told, &name)
         }
         JoinKind::Left | JoinKind::Right | JoinKind::Full => {
             let (mut rows, mut errors) = inner(left.clone(), right.clone(), Arc::clone(&shape), &name);
             if plan.kind != JoinKind::Right {
-                let unmatched = OneSided::of_left(Arc::clone(&shape), plan.kind, false);
-                let (more, failed) = one_sided(left.clone(), right.clone(), unmatched, &name);
+                let unmatched = OneSided::of_left(Arc::clone(&shape), plan.kind, false, when_final);
+                let (more, failed) = one_sided(left.clone(), right.clone(), unmatched, told, &name);
                 (rows, errors) = (rows.concat(more), errors.concat(failed));
             }
             if plan.kind != JoinKind::Left {
-                let (more, failed) = one_sided(right, left, OneSided::of_right(shape), &name);
+                let (more, failed) = one_sided(right, left, OneSided::of_right(shape, when_final), told, &name);
                 (rows, errors) = (rows.concat(more), errors.concat(failed));
             }
             (rows, errors)

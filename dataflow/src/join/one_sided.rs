@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, new_null_array};
 use differential_dataflow::trace::{Span, TraceReader};
-use tidemark_planner::plan::JoinKind;
+use tidemark_planner::plan::{JoinKind, SourceId};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -23,10 +23,12 @@ use timely::progress::Antichain;
 
 use super::key_changes::{Emitted, Evaluation, KeyRows};
 use super::output::{JoinShape, by_time};
-use crate::arrange::{ArrangedRows, Column, Reader, RowTrace, RowsBatch, has_null};
-use crate::batch::Batch;
+use super::pending::Pending;
+use crate::arrange::{ArrangedRows, Column, Floor, Key, Reader, RowTrace, RowsBatch, has_null};
+use crate::batch::{Batch, NO_WATERMARK};
 use crate::epoch::Epoch;
 use crate::error_row::ErrorRow;
+use crate::watermark::{ENDED, WatermarkUpdate};
 
 /// What comes out for a row of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,21 @@ pub(super) enum Regime {
     Normal,
 }
 
+/// What matters besides matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct View {
+    pub(super) regime: Regime,
+    /// Rows of ours come out once their time lies below this.
+    pub(super) floor: i64,
+}
+
+impl View {
+    /// Whether a row with an event time comes out, if its matches are right.
+    pub(super) fn ripe(&self, event: Option<i64>) -> bool {
+        self.floor == i64::MAX || event.is_none_or(|event| event < self.floor)
+    }
+}
+
 impl Outcome {
     /// Whether a row comes out, and with which mark.
     pub(super) fn of(self, regime: Regime, null_key: bool, matched: bool) -> Option<bool> {
@@ -74,10 +91,12 @@ pub(super) struct OneSided {
     pub(super) left: bool,
     /// Pairs that cannot be evaluated are reported here, and not by an inner join beside.
     pub(super) reports: bool,
+    /// Rows of ours come out when they can have no match any more, and not at once.
+    pub(super) when_final: bool,
 }
 
 impl OneSided {
-    pub(super) fn of_left(shape: Arc<JoinShape>, kind: JoinKind, null_aware: bool) -> Self {
+    pub(super) fn of_left(shape: Arc<JoinShape>, kind: JoinKind, null_aware: bool, when_final: bool) -> Self {
         let outcome = match kind {
             JoinKind::LeftSemi => Outcome::Matched,
             JoinKind::LeftMark => Outcome::Marked,
@@ -85,11 +104,11 @@ impl OneSided {
             _ => Outcome::Unmatched,
         };
         let reports = matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark);
-        Self { shape, outcome, left: true, reports }
+        Self { shape, outcome, left: true, reports, when_final }
     }
 
-    pub(super) fn of_right(shape: Arc<JoinShape>) -> Self {
-        Self { shape, outcome: Outcome::Unmatched, left: false, reports: false }
+    pub(super) fn of_right(shape: Arc<JoinShape>, when_final: bool) -> Self {
+        Self { shape, outcome: Outcome::Unmatched, left: false, reports: false, when_final }
     }
 
     /// The output columns of rows of ours.
@@ -168,6 +187,7 @@ pub(super) fn one_sided<'scope>(
     ours: ArrangedRows<'scope, Epoch>,
     theirs: ArrangedRows<'scope, Epoch>,
     join: OneSided,
+    (told, partitions): (&StreamVec<'scope, Epoch, WatermarkUpdate>, &dyn Fn(SourceId) -> usize),
     name: &str,
 ) -> (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, ErrorRow>) {
     let scope = ours.rows.stream.scope();
@@ -180,6 +200,9 @@ pub(super) fn one_sided<'scope>(
         let everywhere = if scope.peers() == 1 { totals } else { totals.broadcast() };
         totals_input = Some(builder.new_input(everywhere, Pipeline));
     }
+    let retention = ours.layout.retention().filter(|_| join.when_final);
+    let floor = retention.map(|retention| Floor::new(&retention.watermark, retention.slack_us, partitions));
+    let mut told_input = floor.is_some().then(|| builder.new_input(told.clone(), Pipeline));
     let mut our_input = builder.new_input(ours.rows.stream, Pipeline);
     let mut their_input = builder.new_input(theirs.rows.stream, Pipeline);
     let (rows_output, rows) = builder.new_output::<Batch>();
@@ -192,6 +215,9 @@ pub(super) fn one_sided<'scope>(
         changes: BTreeMap::new(),
         totals: (0, 0),
         from: 0,
+        lowest: if floor.is_some() { NO_WATERMARK } else { ENDED },
+        floor,
+        pending: Pending::default(),
         join,
     };
     builder.build(move |capabilities| {
@@ -199,6 +225,12 @@ pub(super) fn one_sided<'scope>(
         move |frontiers| {
             if let Some(input) = &mut totals_input {
                 input.for_each(|_, totals| work.take_totals(totals));
+            }
+            if let (Some(input), Some(floor)) = (&mut told_input, &mut work.floor) {
+                input.for_each(|time, updates| {
+                    let epoch = *time.least().expect("data has a time");
+                    updates.drain(..).for_each(|update| floor.update(epoch, update));
+                });
             }
             our_input.for_each(|_, spans| work.ours.fresh.extend(spans.drain(..)));
             their_input.for_each(|_, spans| work.theirs.fresh.extend(spans.drain(..)));
@@ -262,6 +294,10 @@ struct Work {
     totals: (i64, i64),
     /// Everything before is worked off.
     from: Epoch,
+    /// Below which time rows of ours have come out, if they come out when they are final.
+    lowest: i64,
+    floor: Option<Floor>,
+    pending: Pending,
 }
 
 impl Work {
@@ -272,12 +308,13 @@ impl Work {
         }
     }
 
-    fn regime(&self) -> Regime {
-        match self.totals {
+    fn view(&self) -> View {
+        let regime = match self.totals {
             (_, nulls) if nulls > 0 => Regime::HoldsNull,
             (rows, _) if rows > 0 => Regime::Normal,
             _ => Regime::Empty,
-        }
+        };
+        View { regime, floor: self.lowest }
     }
 
     /// Works off what lies before the frontier.
@@ -286,59 +323,111 @@ impl Work {
         if self.join.outcome == Outcome::NotIn {
             // Where the regime changes, all rows of ours may come or go.
             while let Some(time) = self.changes.keys().next().copied().filter(|time| *time < end) {
-                let before = self.regime();
+                let before = self.view();
                 let change = self.changes.remove(&time).expect("found above");
                 self.totals = (self.totals.0 + change.0, self.totals.1 + change.1);
-                let after = self.regime();
+                let after = self.view();
                 if before != after {
-                    self.visit(self.from..time, (before, before), false, put_out);
-                    self.visit(time..time + 1, (before, after), true, put_out);
+                    self.visit(self.from..time, (before, before), &Extra::None, put_out);
+                    self.visit(time..time + 1, (before, after), &Extra::All, put_out);
                     self.from = time + 1;
                 }
             }
         }
-        let regime = self.regime();
-        self.visit(self.from..end, (regime, regime), false, put_out);
+        // Where the floor rises, rows of ours come out that were waiting.
+        while let Some(epoch) = self.floor.as_ref().and_then(|floor| floor.next_epoch()).filter(|epoch| *epoch < end) {
+            self.raise(epoch, put_out);
+        }
+        if self.floor.as_ref().is_some_and(|floor| floor.by_clock) && end < Epoch::MAX {
+            self.raise(end - 1, put_out);
+        }
+        let view = self.view();
+        self.visit(self.from..end, (view, view), &Extra::None, put_out);
         self.from = end;
         self.ours.advance(frontier);
         self.theirs.advance(frontier);
     }
 
-    /// Visits the keys touched in some epochs, or all of ours.
-    fn visit(&mut self, epochs: std::ops::Range<Epoch>, regimes: (Regime, Regime), all: bool, put_out: &mut PutOut<'_>) {
+    /// Works off everything through an epoch, in which the floor may rise.
+    fn raise(&mut self, epoch: Epoch, put_out: &mut PutOut<'_>) {
+        let before = self.view();
+        self.lowest = self.lowest.max(self.floor.as_mut().map_or(ENDED, |floor| floor.close(epoch)));
+        let after = self.view();
+        if before == after || epoch < self.from {
+            return;
+        }
+        self.visit(self.from..epoch, (before, before), &Extra::None, put_out);
+        let keys = self.pending.take_below(self.lowest);
+        self.visit(epoch..epoch + 1, (before, after), &Extra::Keys(keys.sorted()), put_out);
+        self.from = epoch + 1;
+    }
+
+    /// Visits the keys touched in some epochs, and others.
+    fn visit(&mut self, epochs: std::ops::Range<Epoch>, views: (View, View), extra: &Extra<'_>, put_out: &mut PutOut<'_>) {
         if epochs.is_empty() {
             return;
         }
         let (mut our_fresh, mut their_fresh) = (self.ours.fresh(), self.theirs.fresh());
-        if our_fresh.is_empty() && their_fresh.is_empty() && !all {
+        if our_fresh.is_empty() && their_fresh.is_empty() && extra.is_empty() {
             return;
         }
         let (mut our_old, mut their_old) = (self.ours.old(), self.theirs.old());
-        let mut evaluation = Evaluation::new(&self.join, regimes, epochs, all);
+        let mut extra_keys: &[Key<'_>] = if let Extra::Keys(keys) = extra { keys } else { &[] };
+        let all = matches!(extra, Extra::All);
+        let mut evaluation = Evaluation::new(&self.join, views, epochs);
+        let mut bytes = Vec::new();
         loop {
-            let least = |readers: &[Reader<Epoch>]| readers.iter().filter_map(Reader::key).min().map(|(hash, key)| (hash, key.to_vec()));
-            let candidates = [least(&our_fresh), least(&their_fresh), if all { least(&our_old) } else { None }];
-            let Some((hash, bytes)) = candidates.into_iter().flatten().min() else { break };
+            let fresh = our_fresh.iter().chain(&their_fresh).chain(if all { &our_old[..] } else { &[] });
+            let Some((hash, least)) = fresh.filter_map(Reader::key).chain(extra_keys.first().copied()).min() else { break };
+            bytes.clear();
+            bytes.extend_from_slice(least);
             let key = (hash, bytes.as_slice());
-            let mut rows = KeyRows::new(has_null(hash));
+            let is_extra = all || extra_keys.first() == Some(&key);
+            if is_extra && !all {
+                extra_keys = &extra_keys[1..];
+            }
+            let mut rows = KeyRows::new(has_null(hash), is_extra);
             let matchable = self.join.shape.null_equals_null || !has_null(hash);
             rows.ours.take_fresh(&mut our_fresh, key, evaluation.epochs());
             rows.theirs.take_fresh(&mut their_fresh, key, evaluation.epochs());
+            if self.join.when_final {
+                let events = rows.ours.fresh_events();
+                events.filter(|event| !views.1.ripe(Some(*event))).for_each(|event| self.pending.add(event, key));
+            }
             if !matchable {
                 rows.theirs.clear();
             }
-            if rows.ours.is_untouched() && rows.theirs.is_untouched() && !all {
+            if rows.ours.is_untouched() && rows.theirs.is_untouched() && !is_extra {
                 continue;
             }
             if matchable {
                 rows.theirs.take_old(&mut their_old, key);
             }
-            if all || evaluation.needs_our_old(&rows) {
+            if is_extra || evaluation.needs_our_old(&rows) {
                 rows.ours.take_old(&mut our_old, key);
             }
             evaluation.add(rows, put_out);
         }
         evaluation.finish(put_out);
+    }
+}
+
+/// Keys to visit besides those that are touched.
+enum Extra<'a> {
+    None,
+    /// All keys of ours.
+    All,
+    /// Some, ascending.
+    Keys(Vec<Key<'a>>),
+}
+
+impl Extra<'_> {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::All => false,
+            Self::Keys(keys) => keys.is_empty(),
+        }
     }
 }
 
