@@ -8,7 +8,7 @@ use super::{list, text_in, watermark_text};
 use crate::duration::format_us;
 use crate::lower::expr::Physical;
 use crate::plan::{
-    ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPlan, Node, NodeId, PhysicalOp, PhysicalPlan, SetOperation,
+    ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPlan, Node, NodeId, PhysicalOp, PhysicalPlan, Retention, SetOperation,
 };
 
 /// An operator's name and what is said about it.
@@ -61,9 +61,12 @@ fn arrange_fields(plan: &PhysicalPlan, arrange: &ArrangePlan) -> Vec<(&'static s
         let slack = match retention.slack_us {
             0 => String::new(),
             slack if slack > 0 => format!(" + {}", format_us(slack)),
-            slack => format!(" - {}", format_us(-slack)),
+            slack => format!(" - {}", format_us(slack.saturating_neg())),
         };
-        fields.push(("kept_while", format!("{time}{slack} >= {}", watermark_text(plan, &retention.watermark))));
+        fields.push(match retention.slack_us {
+            Retention::FOREVER => ("late_if", format!("{time} < {}", watermark_text(plan, &retention.own))),
+            _ => ("kept_while", format!("{time}{slack} >= {}", watermark_text(plan, &retention.watermark))),
+        });
     }
     fields
 }

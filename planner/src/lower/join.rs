@@ -169,8 +169,9 @@ impl Lowering<'_> {
 
         let [left, right] = sides;
         let [left_state, right_state] = states;
-        let left = self.arrange(left, bounds.left, left_state);
-        let right = self.arrange(right, bounds.right, right_state);
+        let [left_judged, right_judged] = bounds.judged;
+        let left = self.arrange(left, bounds.left.or(left_judged), left_state);
+        let right = self.arrange(right, bounds.right.or(right_judged), right_state);
         let Shape { kind, null_equals_null, null_aware, residual, .. } = shape;
         let plan = JoinPlan { left, right, kind, null_equals_null, null_aware, residual, output, nulls_when_final };
         let node = self.node(PhysicalOp::Join(plan), props);

@@ -22,6 +22,8 @@ use crate::plan::{Retention, WatermarkPlan};
 pub(super) struct Bounds {
     pub(super) left: Option<Retention>,
     pub(super) right: Option<Retention>,
+    /// By which late rows of a side are told that keeps its rows while the other side forgets: they would have met what is gone.
+    pub(super) judged: [Option<Retention>; 2],
 }
 
 /// A row's time, over its side's columns, with its watermark.
@@ -68,6 +70,10 @@ pub(super) fn bounds(rels: [&Rel; 2], on: &[(Physical, Physical)], residual: Opt
     Bounds {
         left: best.right_ahead_us.map(|slack| retention(left, right, slack)),
         right: best.left_ahead_us.map(|slack| retention(right, left, slack)),
+        judged: [
+            (best.right_ahead_us.is_none() && best.left_ahead_us.is_some()).then(|| retention(left, right, Retention::FOREVER)),
+            (best.left_ahead_us.is_none() && best.right_ahead_us.is_some()).then(|| retention(right, left, Retention::FOREVER)),
+        ],
     }
 }
 

@@ -29,12 +29,17 @@ pub struct Retention {
     /// The row's time, `Timestamp(µs)`, over the input's columns.
     pub time: Arc<dyn PhysicalExpr>,
     /// How far behind the watermark of the other side a row can still be met, in microseconds; negative when rows of the other
-    /// side are always later.
+    /// side are always later. [`Retention::FOREVER`]: rows stay, and are only judged.
     pub slack_us: i64,
     /// The other side's watermark.
     pub watermark: WatermarkPlan,
     /// This relation's own watermark, by which late rows are judged.
     pub own: WatermarkPlan,
+}
+
+impl Retention {
+    /// The slack of rows that are never forgotten.
+    pub const FOREVER: i64 = i64::MAX;
 }
 
 /// An equality join of two arranged relations. Its columns are those of left, then right, picked by `output`.
