@@ -29,6 +29,10 @@ fn main() {
     let cases = [
         ("tumble 10 s, count", "SELECT k, window_end, count(*) FROM t WINDOW TUMBLING(10s) GROUP BY k", 2),
         ("hop 10 s / 2 s, count", "SELECT k, window_end, count(*) FROM t WINDOW SLIDING(10s, 2s) GROUP BY k", 2),
+        ("hop 1 h / 1 s, count", "SELECT k, window_end, count(*) FROM t WINDOW SLIDING(1h, 1s) GROUP BY k", 2),
+        ("hop 1 h / 1 s, count and max", "SELECT k, window_end, count(*), max(ts) FROM t WINDOW SLIDING(1h, 1s) GROUP BY k", 2),
+        ("session 5 s, count", "SELECT k, window_end, count(*) FROM t WINDOW SESSION(5s) GROUP BY k", 2),
+        ("session 5 s, EMIT CHANGES", "SELECT k, window_end, count(*) FROM t WINDOW SESSION(5s) GROUP BY k EMIT CHANGES", 2),
         ("all time, count and sum", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT FINAL", 2),
         ("all time, EMIT CHANGES", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT CHANGES", 2),
         ("all time, distinct", "SELECT DISTINCT k FROM t", 0),

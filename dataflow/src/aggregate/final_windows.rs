@@ -3,7 +3,7 @@
 //! EMIT FINAL: a window comes out when the watermark reaches its end. Rows are kept once per pane. A tumbling or attached window is its
 //! pane. A cumulating one is the sum of the panes since its start, kept in a running table. A hopping one is the sum of its panes:
 //! a running table to which the pane that enters is added and from which the one that leaves is subtracted, where states can be
-//! subtracted and windows have several panes, else a table merged anew.
+//! subtracted and windows have several panes, else a table merged anew, of few parts ([`super::pane_blocks`]).
 //!
 //! Rows of epochs that are not closed yet are applied at once. That is sound: `W(e) <= w_row` for every row of a later epoch, so
 //! a row that counts for a window has `w_row < end`, and a window that `W(e)` closes has `end <= W(e)`.
@@ -15,6 +15,7 @@ use tidemark_planner::plan::WindowKind;
 use super::keyed_batch::KeyedBatch;
 use super::layout::AggregateLayout;
 use super::output::{Emission, Ends, OUTPUT_ROWS, Output, take_in};
+use super::pane_blocks::{PaneBlocks, add_pane};
 use super::panes::Panes;
 use crate::state::group_table::GroupTable;
 
@@ -32,6 +33,8 @@ pub(super) struct FinalStore {
     /// In how many panes of the running sum each of its groups is.
     presence: Vec<u32>,
     subtracts: bool,
+    /// Sums of panes of hopping windows, where states cannot be subtracted.
+    blocks: PaneBlocks,
     /// The watermark that windows were closed at.
     closed: i64,
     /// The window that came out last.
@@ -70,6 +73,10 @@ impl FinalStore {
             panes.locate(&keys, &keys.hashes(), None, &mut groups);
         }
         let subtracts = panes.invertible() && layout.window.is_some_and(|window| window.panes.panes_per_window() >= PANES_RUNNING);
+        let blocks = match layout.window {
+            Some(window) if !subtracts && matches!(window.panes.kind(), WindowKind::Hop { .. }) => PaneBlocks::new(&layout, window.panes),
+            _ => PaneBlocks::default(),
+        };
         Self {
             layout,
             panes,
@@ -77,6 +84,7 @@ impl FinalStore {
             running,
             presence: Vec::new(),
             subtracts,
+            blocks,
             closed: i64::MIN,
             last_end: None,
             open: None,
@@ -187,34 +195,36 @@ impl FinalStore {
     fn sum_panes(&mut self, panes: Panes, end: i64) -> Source {
         let singles = self.singles.pane_groups(end, false);
         if self.subtracts {
-            let entered: Vec<i64> = self.panes.panes_within(..=end).filter(|pane| self.last_end.is_none_or(|last| *pane > last)).collect();
+            let after = self.last_end.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+            let entered: Vec<i64> = self.panes.panes_within((after, std::ops::Bound::Included(end))).collect();
             for pane in entered {
                 self.add_to_running(pane);
             }
         } else {
-            let within: Vec<i64> = self.panes.panes_within(panes.first_pane(end)..=end).collect();
-            if within.len() == 1 && singles.is_empty() {
+            if self.panes.panes_within(panes.first_pane(end)..=end).take(2).count() == 1 && singles.is_empty() {
                 return Source::Pane;
             }
-            for pane in within {
-                self.add_to_running(pane);
-            }
+            let mut blocks = std::mem::take(&mut self.blocks);
+            blocks.cover(&self.panes, panes, panes.first_pane(end) - panes.unit(), end, |table, pane| {
+                add_pane(table, pane, &mut self.running, None, &mut self.groups);
+            });
+            self.blocks = blocks;
         }
         if let Some(keys) = self.singles.keys(&singles) {
             let hashes = self.singles.hashes(&singles);
             self.running.locate(&keys, &hashes, None, &mut self.groups);
             self.running.merge(&self.groups, &self.singles.partials(&singles));
-            self.count_presence();
+            if self.subtracts {
+                self.count_presence();
+            }
         }
         Source::Running
     }
 
     fn add_to_running(&mut self, pane: i64) {
-        let groups = self.panes.pane_groups(pane, false);
-        let Some(keys) = self.panes.keys(&groups) else { return };
-        self.running.locate(&keys, &self.panes.hashes(&groups), None, &mut self.groups);
-        self.running.merge(&self.groups, &self.panes.partials(&groups));
-        self.count_presence();
+        if add_pane(&self.panes, pane, &mut self.running, None, &mut self.groups) {
+            self.count_presence();
+        }
     }
 
     fn count_presence(&mut self) {
@@ -267,6 +277,7 @@ impl FinalStore {
                     }
                 } else {
                     self.forget_running();
+                    self.blocks.forget_before(panes.first_pane(end));
                 }
                 left.iter().for_each(|pane| self.panes.release_pane(*pane));
                 self.singles.release_pane(end);
@@ -284,6 +295,6 @@ impl FinalStore {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.panes.bytes() + self.singles.bytes() + self.running.bytes()
+        self.panes.bytes() + self.singles.bytes() + self.running.bytes() + self.blocks.bytes()
     }
 }

@@ -21,6 +21,7 @@ pub mod keyed_batch;
 pub mod layout;
 pub mod local_half;
 mod output;
+mod pane_blocks;
 pub mod panes;
 #[cfg(test)]
 mod property_tests;

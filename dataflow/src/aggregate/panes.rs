@@ -148,6 +148,11 @@ impl Panes {
         self.unit
     }
 
+    /// Whether a time is a whole number of lengths from the offset.
+    pub fn aligned(&self, time: i64, length: i64) -> bool {
+        (time - self.offset).rem_euclid(length) == 0
+    }
+
     /// A column of the window with an end. For attached windows the start is not known here and is not asked for.
     pub fn column(&self, column: WindowColumn, end: i64) -> i64 {
         match column {

@@ -376,6 +376,7 @@ fn kinds() -> impl Strategy<Value = Option<WindowKind>> {
         1 => Just(None),
         2 => (1..30i64).prop_map(|size_us| Some(WindowKind::Tumble { size_us })),
         3 => (1..12i64, 1..7i64).prop_map(|(slide_us, n)| Some(WindowKind::Hop { size_us: slide_us * n, slide_us })),
+        2 => (1..4i64, 8..40i64).prop_map(|(slide_us, n)| Some(WindowKind::Hop { size_us: slide_us * n, slide_us })),
         2 => (1..12i64, 1..6i64).prop_map(|(step_us, n)| Some(WindowKind::Cumulate { size_us: step_us * n, step_us })),
         1 => Just(Some(WindowKind::Attached)),
     ]

@@ -211,6 +211,11 @@ impl GroupTable {
         self.panes.range(ends).map(|(pane, _)| *pane)
     }
 
+    /// Whether a pane has groups.
+    pub fn has_pane(&self, pane: i64) -> bool {
+        self.panes.contains_key(&pane)
+    }
+
     /// The first pane.
     pub fn first_pane(&self) -> Option<i64> {
         self.panes.keys().next().copied()

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TreeNodeRecursion};
-use datafusion_expr::LogicalPlan;
+use datafusion_expr::utils::split_conjunction;
+use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion_optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion_optimizer::eliminate_cross_join::EliminateCrossJoin;
@@ -27,6 +28,9 @@ use datafusion_optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion_optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion_optimizer::{Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
+
+use crate::logical::{AssignWindows, WINDOW_COLUMNS};
+use crate::plan::WindowKind;
 
 mod distinct_on;
 mod single_row;
@@ -77,7 +81,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 }
 
 /// [`PushDownFilter`], but never below an aggregate without grouping columns: that makes its one row of nothing, too, so a predicate
-/// that reads no column (a HAVING that became `false`) would no longer drop it.
+/// that reads no column (a HAVING that became `false`) would no longer drop it. Nor one that mixes the window of sessions with keys.
 #[derive(Debug)]
 struct PushFilterDown(PushDownFilter);
 
@@ -101,9 +105,33 @@ impl OptimizerRule for PushFilterDown {
         }
         match (&plan, below) {
             (LogicalPlan::Filter(_), LogicalPlan::Aggregate(aggregate)) if aggregate.group_expr.is_empty() => Ok(Transformed::no(plan)),
+            (LogicalPlan::Filter(filter), LogicalPlan::Aggregate(aggregate))
+                if over_sessions(&aggregate.input) && split_conjunction(&filter.predicate).into_iter().any(mixed) =>
+            {
+                Ok(Transformed::no(plan))
+            }
             _ => self.0.rewrite(plan, config),
         }
     }
+}
+
+/// Rows of the plan are assigned to sessions.
+fn over_sessions(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<AssignWindows>() {
+            Some(windows) => matches!(windows.kind, WindowKind::Session { .. }),
+            None => extension.node.inputs().into_iter().any(over_sessions),
+        },
+        LogicalPlan::Aggregate(_) => false,
+        other => other.inputs().into_iter().any(over_sessions),
+    }
+}
+
+/// The predicate is on the window and on something else: below the aggregate it could not be asked, for no row knows its session.
+fn mixed(predicate: &Expr) -> bool {
+    let columns = predicate.column_refs();
+    let of_window = columns.iter().filter(|column| WINDOW_COLUMNS.contains(&column.name.as_str())).count();
+    of_window > 0 && of_window < columns.len()
 }
 
 /// Optimises a plan. Deterministic: same plan, same result.

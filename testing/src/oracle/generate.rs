@@ -441,9 +441,14 @@ impl Generator {
             Shape::Hop { size: 6 * SECOND, slide: 6 * SECOND },
             Shape::Cumulate { size: 10 * SECOND, step: 5 * SECOND },
             Shape::Cumulate { size: 12 * SECOND, step: 3 * SECOND },
+            Shape::Hop { size: 40 * SECOND, slide: SECOND },
+            Shape::Session { gap: SECOND },
+            Shape::Session { gap: 3 * SECOND },
+            Shape::Session { gap: 8 * SECOND },
         ]);
         let spelling = *self.random.pick(&[Spelling::TableFunction, Spelling::Short, Spelling::Clause, Spelling::GroupBy]);
-        let offset = if spelling != Spelling::Clause && self.random.chance(25) { SECOND } else { 0 };
+        let session = matches!(shape, Shape::Session { .. });
+        let offset = if spelling != Spelling::Clause && !session && self.random.chance(25) { SECOND } else { 0 };
         Window { shape, offset, time: TS, spelling }
     }
 
@@ -463,6 +468,17 @@ impl Generator {
             }
         }
         let aggregates: Vec<Aggregate> = (0..1 + self.random.below(4)).map(|_| self.aggregate(&types, ordered)).collect();
+        // The table function's sessions are those of all rows, by columns it names.
+        let window = window.map(|window| {
+            let by_columns = filter.is_none() && keys.iter().all(|key| matches!(key, Expr::Column(_)));
+            match (window.shape, window.spelling) {
+                (Shape::Session { .. }, Spelling::Short) if !by_columns || !keys.is_empty() => {
+                    Window { spelling: Spelling::Clause, ..window }
+                }
+                (Shape::Session { .. }, Spelling::TableFunction) if !by_columns => Window { spelling: Spelling::GroupBy, ..window },
+                _ => window,
+            }
+        });
         let mut group = GroupBy { input, filter, window, keys, aggregates, having: None };
         if self.random.chance(25) {
             let out = Relation::Group(Box::new(group.clone())).types(sources);

@@ -7,6 +7,7 @@ mod aggregate;
 mod expr;
 mod generate;
 mod relation;
+mod session;
 mod sql;
 mod window;
 
@@ -14,5 +15,6 @@ pub use aggregate::{Aggregate, Function};
 pub use expr::{Expr, Op, Type};
 pub use generate::{COLUMNS, Case, Generator, Partition, Source, Step, windowed};
 pub use relation::{GroupBy, Input, InputRow, Relation, evaluate};
+pub use session::{Session, sessions};
 pub use sql::{Nesting, Statement, statement};
 pub use window::{Shape, Spelling, Window};

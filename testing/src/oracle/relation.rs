@@ -2,7 +2,8 @@
 
 use super::aggregate::Aggregate;
 use super::expr::{Expr, Type};
-use super::window::Window;
+use super::session::sessions;
+use super::window::{Shape, Window};
 use crate::value::{Row, Value};
 
 /// A row of a source, as it was read.
@@ -106,6 +107,10 @@ fn run(relation: &Relation, inputs: &[Input], late: &mut u64) -> Input {
 
 fn run_group(group: &GroupBy, inputs: &[Input], late: &mut u64) -> Input {
     let mut groups: Vec<(Row, Input)> = Vec::new();
+    let gap = match group.window.map(|window| window.shape) {
+        Some(Shape::Session { gap }) => Some(gap),
+        _ => None,
+    };
     for row in run(&group.input, inputs, late) {
         if group.filter.as_ref().is_some_and(|filter| filter.eval(&row.values) != Value::Bool(true)) {
             continue;
@@ -114,6 +119,7 @@ fn run_group(group: &GroupBy, inputs: &[Input], late: &mut u64) -> Input {
         let mut places = Vec::new();
         match &group.window {
             None => places.push(keys),
+            Some(_) if gap.is_some() => places.push(keys),
             Some(window) => {
                 // A row without event time is in no window.
                 let Value::Time(time) = row.values[window.time] else { continue };
@@ -133,6 +139,17 @@ fn run_group(group: &GroupBy, inputs: &[Input], late: &mut u64) -> Input {
                 Some((_, rows)) => rows.push(row.clone()),
                 None => groups.push((place, vec![row.clone()])),
             }
+        }
+    }
+    if let (Some(window), Some(gap)) = (&group.window, gap) {
+        let keyed = std::mem::take(&mut groups);
+        for (keys, rows) in keyed {
+            let (found, lost) = sessions(&rows, window.time, gap);
+            *late += lost;
+            groups.extend(found.into_iter().map(|(start, end, rows)| {
+                let place = [Value::Time(start), Value::Time(end)].into_iter().chain(keys.iter().cloned()).collect();
+                (place, rows)
+            }));
         }
     }
     // Without keys there is one group, also over nothing.

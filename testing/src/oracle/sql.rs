@@ -113,7 +113,10 @@ impl Writer<'_> {
             let time = &columns[window.time];
             match window.spelling {
                 Spelling::TableFunction => {
-                    source = format!("TABLE({}(TABLE {from}, DESCRIPTOR({time}), {}))", function(window), arguments(window));
+                    let session = matches!(window.shape, Shape::Session { .. }) && !group.keys.is_empty();
+                    let keys: Vec<String> = group.keys.iter().filter(|_| session).map(|key| expr(key, &columns)).collect();
+                    let keys = if session { format!(" PARTITION BY {}", keys.join(", ")) } else { String::new() };
+                    source = format!("TABLE({}(TABLE {from}{keys}, DESCRIPTOR({time}), {}))", function(window), arguments(window));
                 }
                 Spelling::Short => source = format!("{}({from}, {time}, {})", function(window), arguments(window)),
                 Spelling::Clause => clause = format!(" WINDOW {} ON EVENT_TIME({time})", clause_text(window)),
@@ -150,6 +153,7 @@ fn function(window: &Window) -> &'static str {
         Shape::Tumble { .. } => "TUMBLE",
         Shape::Hop { .. } => "HOP",
         Shape::Cumulate { .. } => "CUMULATE",
+        Shape::Session { .. } => "SESSION",
     }
 }
 
@@ -163,6 +167,7 @@ fn arguments(window: &Window) -> String {
         Shape::Tumble { size } => interval(size),
         Shape::Hop { size, slide } => format!("{}, {}", interval(slide), interval(size)),
         Shape::Cumulate { size, step } => format!("{}, {}", interval(step), interval(size)),
+        Shape::Session { gap } => interval(gap),
     };
     if window.offset != 0 {
         text.push_str(&format!(", {}", interval(window.offset)));
@@ -177,6 +182,7 @@ fn clause_text(window: &Window) -> String {
         Shape::Tumble { size } => format!("TUMBLING({})", ms(size)),
         Shape::Hop { size, slide } => format!("SLIDING({}, {})", ms(size), ms(slide)),
         Shape::Cumulate { size, step } => format!("CUMULATING({}, {})", ms(step), ms(size)),
+        Shape::Session { gap } => format!("SESSION({} TIMEOUT)", ms(gap)),
     }
 }
 

@@ -24,6 +24,11 @@ pub enum Shape {
         /// Growth.
         step: i64,
     },
+    /// By activity: see [`super::sessions`].
+    Session {
+        /// Time without rows.
+        gap: i64,
+    },
 }
 
 /// How a window is written in SQL.
@@ -60,6 +65,7 @@ impl Window {
             Shape::Tumble { size } => (size, vec![size]),
             Shape::Hop { size, slide } => (slide, vec![size]),
             Shape::Cumulate { size, step } => (size, (1..=size / step).map(|m| m * step).collect()),
+            Shape::Session { .. } => panic!("no row knows its session alone"),
         };
         let reach = lengths.iter().max().copied().unwrap_or(0) / stride + 2;
         let near = (time - self.offset) / stride;
