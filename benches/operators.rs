@@ -1,5 +1,5 @@
 //! Keyed state: rows a second through a tumbling count with one worker, over few keys and over many, from ready batches through the whole
-//! engine. `cargo bench --bench operators -- [--rows 10000000] [--workers 1]`
+//! engine. `cargo bench --bench operators -- [--rows 10000000] [--workers 1]`; `--only session` picks by name.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -26,20 +26,29 @@ const RATE: usize = 100_000;
 fn main() {
     let rows = support::number("rows", 10_000_000) as usize;
     let workers = support::number("workers", 1) as usize;
+    let both: &[usize] = &[1_000, 1_000_000];
+    // The name, the query, where its count stands, how many keys, in how many windows a row is.
     let cases = [
-        ("tumble 10 s, count", "SELECT k, window_end, count(*) FROM t WINDOW TUMBLING(10s) GROUP BY k", 2),
-        ("hop 10 s / 2 s, count", "SELECT k, window_end, count(*) FROM t WINDOW SLIDING(10s, 2s) GROUP BY k", 2),
-        ("hop 1 h / 1 s, count", "SELECT k, window_end, count(*) FROM t WINDOW SLIDING(1h, 1s) GROUP BY k", 2),
-        ("hop 1 h / 1 s, count and max", "SELECT k, window_end, count(*), max(ts) FROM t WINDOW SLIDING(1h, 1s) GROUP BY k", 2),
-        ("session 5 s, count", "SELECT k, window_end, count(*) FROM t WINDOW SESSION(5s) GROUP BY k", 2),
-        ("session 5 s, EMIT CHANGES", "SELECT k, window_end, count(*) FROM t WINDOW SESSION(5s) GROUP BY k EMIT CHANGES", 2),
-        ("all time, count and sum", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT FINAL", 2),
-        ("all time, EMIT CHANGES", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT CHANGES", 2),
-        ("all time, distinct", "SELECT DISTINCT k FROM t", 0),
+        ("tumble 10 s, count", "SELECT k, window_end, count(*) FROM t WINDOW TUMBLING(10s) GROUP BY k", 2, both, 1),
+        ("hop 10 s / 2 s, count", "SELECT k, window_end, count(*) FROM t WINDOW SLIDING(10s, 2s) GROUP BY k", 2, both, 5),
+        ("hop 1 h / 1 s, count", "SELECT k, window_end, count(*) FROM t WINDOW SLIDING(1h, 1s) GROUP BY k", 2, &[100], 3_600),
+        ("hop 1 h / 1 s, max", "SELECT k, window_end, count(*), max(k) FROM t WINDOW SLIDING(1h, 1s) GROUP BY k", 2, &[100], 3_600),
+        ("session 5 s, count", "SELECT k, window_end, count(*) FROM t WINDOW SESSION(5s) GROUP BY k", 2, &[1_000, 100_000], 1),
+        (
+            "session 5 s, changes",
+            "SELECT k, count(*), window_end FROM t WINDOW SESSION(5s) GROUP BY k EMIT CHANGES",
+            1,
+            &[1_000, 100_000],
+            1,
+        ),
+        ("all time, count and sum", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT FINAL", 2, both, 1),
+        ("all time, EMIT CHANGES", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT CHANGES", 2, both, 1),
+        ("all time, distinct", "SELECT DISTINCT k FROM t", 0, both, 1),
     ];
+    let only = support::argument("only").unwrap_or_default();
     let mut table = Vec::new();
-    for (name, sql, count_column) in cases {
-        for keys in [1_000, 1_000_000] {
+    for (name, sql, count_column, keys, windows) in cases.into_iter().filter(|case| case.0.contains(&only)) {
+        for keys in keys.iter().copied() {
             let batches = batches(rows, keys);
             let counted = Arc::new(AtomicI64::new(0));
             let sum = Arc::clone(&counted);
@@ -60,7 +69,6 @@ fn main() {
             run(Arc::new(program.plan.expect("there is a query")), &io, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}"));
             let seconds = start.elapsed().as_secs_f64();
             if count_column > 0 {
-                let windows = if sql.contains("SLIDING") { 5 } else { 1 };
                 assert_eq!(counted.load(Relaxed), (rows * windows) as i64, "{name}: rows were lost");
             }
             let rate = rows as f64 / seconds / 1e6;
