@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Cluster(crate::cluster::ClusterArgs),
     /// Make a program of the statements: one file that runs them, without tidemark
     Compile(crate::compile::CompileArgs),
+    /// Look at dead letters: the bad rows that ON ERROR DEAD_LETTER keeps
+    Dlq(crate::dlq::DlqArgs),
 }
 
 /// Where the statements come from, and what they are read with.

@@ -8,6 +8,7 @@ mod cluster;
 mod compile;
 mod demo;
 mod diagnose;
+mod dlq;
 mod exit;
 mod explain;
 mod figures;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Kafka(args) => kafka::command(args, color),
         Command::Cluster(args) => cluster::command(args, color),
         Command::Compile(args) => compile::command(args, color),
+        Command::Dlq(args) => dlq::command(args, color),
     };
     exit.into()
 }

@@ -29,13 +29,54 @@ pub trait Io: Send + Sync {
     fn open_dead_letters(&self, path: &str) -> Result<Box<dyn DeadLetters>, ConnectorError>;
 }
 
+/// A record, row or result that did not make it.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLetter<'a> {
+    /// Tells it from all others: the same whenever the same record fails in the same way at the same place.
+    pub id: &'a str,
+    /// Processing time when it failed, in microseconds since the Unix epoch.
+    pub at_us: i64,
+    /// Its source, or the node whose result it is.
+    pub source: &'a str,
+    /// The source's partition; empty for a result.
+    pub partition: &'a str,
+    /// Where it failed.
+    pub stage: Stage,
+    /// Its place in the partition, what it was, and the reason.
+    pub error: &'a RowError,
+    /// The fingerprint of the plan.
+    pub plan: u64,
+}
+
+/// Where something failed, which also says what is kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A record could not be decoded: its bytes are kept as they were read.
+    Decode,
+    /// An expression of a row could not be evaluated: the row is kept as text.
+    Evaluate,
+    /// A result could not be computed: its group is kept as text.
+    Compute,
+}
+
+impl Stage {
+    /// Its name in files and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Evaluate => "evaluate",
+            Self::Compute => "compute",
+        }
+    }
+}
+
 /// Takes bad rows.
 pub trait DeadLetters: Send {
     /// Writes one bad row.
     ///
     /// # Errors
     /// When the outside world fails; the run fails with it.
-    fn write(&mut self, source: &str, partition: &str, error: &RowError) -> Result<(), ConnectorError>;
+    fn write(&mut self, letter: &DeadLetter<'_>) -> Result<(), ConnectorError>;
 
     /// Flushes what was written.
     ///

@@ -82,6 +82,9 @@ impl EpochClock {
 
     /// Takes a first epoch from another process. Only before any row is read: the epoch may fall.
     pub(crate) fn start_at(&self, epoch: Epoch) {
+        if matches!(self.mode, Mode::Manual) {
+            return;
+        }
         self.turn_to(epoch);
         self.current.store(epoch, Ordering::SeqCst);
     }

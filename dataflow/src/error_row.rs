@@ -1,17 +1,21 @@
 //! # Errors are data
 //!
 //! A row that fails to decode or evaluate, or a result that cannot be computed, becomes a row of the error stream. One operator
-//! per worker takes them all and does what the sources' policies say.
+//! per worker takes them all and does what the sources' policies say. In a group of processes they all go to the first one, so that
+//! limits hold for the group, and one process writes each dead letter file.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
-use tidemark_connectors::io::{DeadLetters, Io};
+use tidemark_connectors::io::{DeadLetter, DeadLetters, Io, Stage};
 use tidemark_connectors::source::{ConnectorError, RowError};
 use tidemark_planner::plan::{ErrorPolicy, NodeId, PhysicalOp, PhysicalPlan};
+use timely::communication::Pull;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::channels::Message;
+use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use crate::control::{Control, Metrics, RunError, lock};
@@ -31,7 +35,14 @@ pub struct ErrorRow {
 /// Where an error happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ErrorAt {
-    /// A row of a source: source and partition.
+    /// A record of a source that could not be decoded: the error has its bytes as they were read.
+    Record {
+        /// The source, by its position in the plan.
+        source: u32,
+        /// The partition.
+        partition: u32,
+    },
+    /// A row of a source that could not be evaluated: the error has the row as text.
     Row {
         /// The source, by its position in the plan.
         source: u32,
@@ -48,62 +59,72 @@ pub enum ErrorAt {
 /// Does what the policies say, for all workers of a process.
 pub(crate) struct ErrorDesk {
     plan: Arc<PhysicalPlan>,
+    /// The plan's number, for letters.
+    fingerprint: u64,
     partitions: Vec<Vec<String>>,
     letters: BTreeMap<String, Mutex<Box<dyn DeadLetters>>>,
+    /// Bad rows of each source so far, for those that limit them.
+    bad: Vec<AtomicU64>,
     control: Arc<Control>,
     metrics: Arc<Metrics>,
 }
 
 impl ErrorDesk {
+    /// Opens what the policies write to; `lead`: errors come to this process.
     pub(crate) fn open(
         plan: Arc<PhysicalPlan>,
         partitions: Vec<Vec<String>>,
+        lead: bool,
         io: &dyn Io,
         control: Arc<Control>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ConnectorError> {
         let mut letters = BTreeMap::new();
-        for source in plan.sources() {
-            if let ErrorPolicy::DeadLetter { path } = &source.on_error
+        for source in plan.sources().iter().filter(|_| lead) {
+            if let ErrorPolicy::DeadLetter { path } = source.on_error.of_a_row()
                 && !letters.contains_key(path)
             {
                 letters.insert(path.clone(), Mutex::new(io.open_dead_letters(path)?));
             }
         }
-        Ok(Self { plan, partitions, letters, control, metrics })
+        let bad = plan.sources().iter().map(|_| AtomicU64::new(0)).collect();
+        let fingerprint = tidemark_planner::explain::fingerprint(&plan);
+        Ok(Self { plan, fingerprint, partitions, letters, bad, control, metrics })
     }
 
-    fn take(&self, row: &ErrorRow) {
+    fn take(&self, epoch: Epoch, row: &ErrorRow) {
         match row.at {
-            ErrorAt::Row { source, partition } => self.take_row(source, partition, &row.error),
-            ErrorAt::Node { node } => self.take_result(node, row),
+            ErrorAt::Record { source, partition } => self.take_row(epoch, source, partition, Stage::Decode, &row.error),
+            ErrorAt::Row { source, partition } => self.take_row(epoch, source, partition, Stage::Evaluate, &row.error),
+            ErrorAt::Node { node } => self.take_result(epoch, node, row),
         }
     }
 
-    fn take_row(&self, source: u32, partition: u32, error: &RowError) {
+    fn take_row(&self, epoch: Epoch, source: u32, partition: u32, stage: Stage, error: &RowError) {
         let plan = &self.plan.sources()[source as usize];
         let partition = self.partitions[source as usize].get(partition as usize).map_or("?", String::as_str);
         self.metrics.sources[source as usize].bad_row(|| format!("{partition}, offset {}: {}", error.offset, error.reason));
-        match &plan.on_error {
-            ErrorPolicy::Fail => self.control.fail(RunError::BadRow {
+        if plan.on_error == ErrorPolicy::Fail {
+            self.control.fail(RunError::BadRow {
                 source_name: plan.name.clone(),
                 partition: partition.to_owned(),
                 offset: error.offset,
                 reason: error.reason.clone(),
                 raw: error.raw.clone(),
-            }),
-            ErrorPolicy::Skip => {}
-            ErrorPolicy::DeadLetter { path } => {
-                let letters = self.letters.get(path).expect("dead letters of every source are open");
-                if let Err(error) = lock(letters).write(&plan.name, partition, error) {
-                    self.control.fail(error.into());
-                }
-            }
+            });
+            return;
+        }
+        if let ErrorPolicy::DeadLetter { path } = plan.on_error.of_a_row() {
+            self.post(path, epoch, &plan.name, partition, stage, error);
+        }
+        let bad = self.bad[source as usize].fetch_add(1, Relaxed) + 1;
+        if let Some(most) = plan.on_error.rows_max().filter(|most| bad > *most) {
+            self.control.fail(too_many(&plan.name, format!("{bad} rows were bad, and ON ERROR allows {most}; the last: {}", error.reason)));
         }
     }
 
     /// A result follows the strictest of the policies of the sources it was computed from.
-    fn take_result(&self, node: u32, row: &ErrorRow) {
+    fn take_result(&self, epoch: Epoch, node: u32, row: &ErrorRow) {
         let metrics = self.metrics.operator(node);
         if row.diff < 0 {
             return;
@@ -115,13 +136,31 @@ impl ErrorDesk {
             return;
         }
         for policy in policies {
-            if let ErrorPolicy::DeadLetter { path } = policy {
-                let letters = self.letters.get(path).expect("dead letters of every source are open");
-                if let Err(error) = lock(letters).write(&NodeId(node).to_string(), "", &row.error) {
-                    self.control.fail(error.into());
-                }
-                return;
+            if let ErrorPolicy::DeadLetter { path } = policy.of_a_row() {
+                return self.post(path, epoch, &NodeId(node).to_string(), "", Stage::Compute, &row.error);
             }
+        }
+    }
+
+    /// Writes a dead letter.
+    fn post(&self, path: &str, epoch: Epoch, source: &str, partition: &str, stage: Stage, error: &RowError) {
+        let mut hasher = blake3::Hasher::new();
+        for part in [source.as_bytes(), partition.as_bytes(), stage.name().as_bytes(), &error.offset.to_le_bytes(), &error.raw] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        let id = hasher.finalize().to_hex();
+        let letter = DeadLetter {
+            id: &id[..16],
+            at_us: i64::try_from(epoch).unwrap_or(i64::MAX),
+            source,
+            partition,
+            stage,
+            error,
+            plan: self.fingerprint,
+        };
+        let letters = self.letters.get(path).expect("dead letters of every source are open where errors come to");
+        if let Err(error) = lock(letters).write(&letter) {
+            self.control.fail(error.into());
         }
     }
 
@@ -151,15 +190,29 @@ pub(crate) fn sources_below(plan: &PhysicalPlan, node: NodeId) -> Vec<u32> {
     found
 }
 
-/// The operator at the end of the error streams.
-pub(crate) fn error_sink(stream: StreamVec<'_, Epoch, ErrorRow>, desk: Arc<ErrorDesk>) {
+/// The failure of a source with too many bad rows.
+pub(crate) fn too_many(source: &str, reason: String) -> RunError {
+    RunError::Connector { what: format!("too many bad rows in source \"{source}\""), reason }
+}
+
+/// The operator at the end of the error streams; `here`: every process has errors of its own only, because there is no other.
+pub(crate) fn error_sink(stream: StreamVec<'_, Epoch, ErrorRow>, desk: Arc<ErrorDesk>, here: bool) {
+    if here { build(stream, Pipeline, desk) } else { build(stream, Exchange::new(|_: &ErrorRow| 0), desk) }
+}
+
+fn build<'scope, P>(stream: StreamVec<'scope, Epoch, ErrorRow>, pact: P, desk: Arc<ErrorDesk>)
+where
+    P: ParallelizationContract<Epoch, Vec<ErrorRow>>,
+    P::Puller: Pull<Message<Epoch, Vec<ErrorRow>>> + 'static,
+{
     let mut builder = OperatorBuilder::new("Errors".into(), stream.scope());
-    let mut input = builder.new_input(stream, Pipeline);
+    let mut input = builder.new_input(stream, pact);
     builder.build(move |_| {
         move |_frontiers| {
-            input.for_each(|_capability, rows| {
+            input.for_each(|capability, rows| {
+                let epoch = *capability.least().expect("data has a time");
                 for row in rows.drain(..) {
-                    desk.take(&row);
+                    desk.take(epoch, &row);
                 }
             });
         }

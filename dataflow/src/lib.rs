@@ -13,6 +13,7 @@ pub mod consolidate;
 pub mod control;
 pub mod epoch;
 pub mod error_row;
+mod error_share;
 pub mod eval;
 pub mod exchange;
 mod join;

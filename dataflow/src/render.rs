@@ -165,7 +165,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
         }
     }
     let errors = scope.concatenate(errors);
-    error_sink(errors.clone(), Arc::clone(&process.desk));
+    error_sink(errors.clone(), Arc::clone(&process.desk), scope.peers() == process.workers);
     errors.probe_with(&probe);
     probe
 }

@@ -96,7 +96,7 @@ struct Opened {
 fn work(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &Arc<Control>, opened: Opened) -> Result<(), RunError> {
     let workers = config.workers.max(1);
     let names = opened.sources.iter().map(|source| source.partition_names()).collect();
-    let desk = ErrorDesk::open(Arc::clone(&plan), names, io, Arc::clone(control), Arc::clone(&opened.metrics))?;
+    let desk = ErrorDesk::open(Arc::clone(&plan), names, opened.first_worker == 0, io, Arc::clone(control), Arc::clone(&opened.metrics))?;
     let process = Arc::new(Process {
         sinks: OpenSinks::open(io, plan.sinks(), opened.first_worker, workers)?,
         desk: Arc::new(desk),

@@ -30,7 +30,8 @@ use timely::dataflow::{Scope, Stream, StreamVec};
 use crate::batch::{Batch, NO_WATERMARK, Origin, RowWatermarks, record_batch};
 use crate::control::{Control, Metrics, lock};
 use crate::epoch::{Epoch, EpochClock};
-use crate::error_row::{ErrorAt, ErrorRow};
+use crate::error_row::{ErrorAt, ErrorRow, too_many};
+use crate::error_share::BadShare;
 use crate::eval::{Evaluated, evaluate};
 use crate::render_row::render_row;
 use crate::watermark::{ENDED, WatermarkUpdate};
@@ -79,6 +80,8 @@ struct CommitSide {
     ended: bool,
     /// One past the last record that entered the dataflow.
     next_offset: u64,
+    /// The share of bad records, where it is limited.
+    share: BadShare,
 }
 
 impl SharedSource {
@@ -103,6 +106,7 @@ impl SharedSource {
                         last: 0,
                         ended: false,
                         next_offset: 0,
+                        share: BadShare::default(),
                     }),
                 })
             } else {
@@ -187,6 +191,8 @@ struct Waiting {
 
 struct Prepared {
     decoded: Decoded,
+    /// Records that could not be decoded; the errors of `decoded` are of rows that could.
+    undecoded: Vec<RowError>,
     times: Option<Vec<i64>>,
     greatest: i64,
     offset: u64,
@@ -432,6 +438,7 @@ impl Reader {
         let last = decoded.columns.num_rows().checked_sub(1).map(|row| decoded.offsets.get(row));
         let last = last.max(decoded.errors.last().map(|error| error.offset));
         let next_offset = last.map_or(offset, |last| last + 1);
+        let undecoded = std::mem::take(&mut decoded.errors);
         let mut times = None;
         let mut greatest = NO_WATERMARK;
         if let Some(plan) = &shared.plan.event_time {
@@ -454,7 +461,7 @@ impl Reader {
                 });
             }
         }
-        Ok(Prepared { decoded, times, greatest, offset, next_offset, bytes })
+        Ok(Prepared { decoded, undecoded, times, greatest, offset, next_offset, bytes })
     }
 
     fn with_metadata(&self, partition: usize, decoded: &Decoded, epoch: Epoch) -> RecordBatch {
@@ -502,6 +509,14 @@ impl Reader {
                         Some(rows) => {
                             side.greatest = before.max(rows.greatest);
                             side.next_offset = rows.next_offset;
+                            if let Some(share) = shared.plan.on_error.share_max() {
+                                let bad = rows.undecoded.iter().chain(&rows.decoded.errors).map(|error| error.offset).collect();
+                                let good = (rows.decoded.columns.num_rows(), &rows.decoded.offsets);
+                                if let Some(reason) = side.share.take(share, good, bad) {
+                                    let name = &shared.source.partitions()[waiting.partition].name;
+                                    self.context.control.fail(too_many(&shared.plan.name, format!("{reason}, in {name}")));
+                                }
+                            }
                         }
                         None => side.ended = true,
                     }
@@ -570,7 +585,7 @@ impl Reader {
             released.watermarks.push((epoch, update(watermark)));
             metrics.watermark(waiting.partition, watermark);
         }
-        let Prepared { mut decoded, mut times, offset, next_offset, bytes, .. } = prepared;
+        let Prepared { mut decoded, undecoded, mut times, offset, next_offset, bytes, .. } = prepared;
         if shared.source.keeps_place() {
             self.unacknowledged.push_back((epoch, waiting.partition, next_offset));
         }
@@ -585,6 +600,8 @@ impl Reader {
         drop_bad_rows(&mut decoded, &evaluated);
         let columns = evaluated.columns;
         let at = ErrorAt::Row { source: shared.id, partition };
+        let record = ErrorAt::Record { source: shared.id, partition };
+        released.errors.extend(undecoded.into_iter().map(|error| (epoch, ErrorRow { at: record, error, diff: 1 })));
         released.errors.extend(decoded.errors.drain(..).map(|error| (epoch, ErrorRow { at, error, diff: 1 })));
         let rows = decoded.columns.num_rows();
         metrics.rows.fetch_add(rows as u64, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::{CastOptions, cast_with_options, filter};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
-use tidemark_connectors::io::{DeadLetters, Io};
+use tidemark_connectors::io::{DeadLetter, DeadLetters, Io};
 use tidemark_connectors::sink::{Placement, Sink, SinkReport};
 use tidemark_connectors::source::{
     Chunk, ChunkBody, ConnectorError, Decoded, Decoder, Offsets, PartitionInfo, PartitionReader, Read, RowError, Source,
@@ -39,13 +39,16 @@ pub const START: u64 = 1_577_836_800_000_000;
 #[derive(Clone)]
 pub struct Memory {
     shared: Arc<Shared>,
+    /// Another process of a group has the same world open.
+    follows: bool,
 }
 
 struct Shared {
     tables: BTreeMap<String, Vec<TextPartition>>,
     chunking: u64,
     clock: Arc<EpochClock>,
-    control: Arc<Control>,
+    /// One for each process.
+    controls: Mutex<Vec<Arc<Control>>>,
     gate: Mutex<Gate>,
     written: Mutex<BTreeMap<String, Vec<Change>>>,
     faults: Mutex<Vec<String>>,
@@ -79,11 +82,12 @@ impl Memory {
     /// A world with some tables. `chunking` seeds where steps are cut into chunks; `None`: one chunk per step.
     pub fn new(tables: BTreeMap<String, Vec<TextPartition>>, chunking: Option<u64>, clock: Arc<EpochClock>, control: Arc<Control>) -> Self {
         Self {
+            follows: false,
             shared: Arc::new(Shared {
                 tables,
                 chunking: chunking.unwrap_or(u64::MAX),
                 clock,
-                control,
+                controls: Mutex::new(vec![control]),
                 gate: Mutex::default(),
                 written: Mutex::default(),
                 faults: Mutex::default(),
@@ -91,6 +95,13 @@ impl Memory {
                 slow: OnceLock::new(),
             }),
         }
+    }
+
+    /// The same world, for another process of a group.
+    #[must_use]
+    pub fn join(&self, control: Arc<Control>) -> Self {
+        lock(&self.shared.controls).push(control);
+        Self { shared: Arc::clone(&self.shared), follows: true }
     }
 
     /// Makes every write of every sink take a while.
@@ -133,10 +144,11 @@ impl Shared {
                 ended += u64::from(partition.len() <= gate.step + 1);
             }
         }
-        let report = self.control.report();
+        let reports: Vec<_> = lock(&self.controls).iter().map(|control| control.report()).collect();
+        let sources = || reports.iter().flat_map(|report| &report.sources);
         // Bytes count all rows of a chunk as it enters the dataflow; bad rows are counted in more than one place.
-        let read: u64 = report.sources.iter().map(|source| source.bytes).sum::<u64>() / ROW_BYTES;
-        let over: u64 = report.sources.iter().map(|source| source.ended).sum();
+        let read: u64 = sources().map(|source| source.bytes).sum::<u64>() / ROW_BYTES;
+        let over: u64 = sources().map(|source| source.ended).sum();
         if read < rows || over < ended {
             return false;
         }
@@ -151,7 +163,9 @@ impl Io for Memory {
         let Some(table) = self.shared.tables.get(&plan.name) else {
             return Err(ConnectorError::new(&plan.name, "the test has no such table"));
         };
-        lock(&self.shared.gate).opened.push(plan.name.clone());
+        if !self.follows {
+            lock(&self.shared.gate).opened.push(plan.name.clone());
+        }
         let partitions = (0..table.len()).map(|i| PartitionInfo { name: format!("{}/{i}", plan.name), bytes: None }).collect();
         Ok(Box::new(MemorySource { name: plan.name.clone(), plan: plan.clone(), partitions, shared: Arc::clone(&self.shared) }))
     }
@@ -181,7 +195,8 @@ impl Io for Memory {
 struct Letters(Arc<Shared>);
 
 impl DeadLetters for Letters {
-    fn write(&mut self, source: &str, partition: &str, error: &RowError) -> Result<(), ConnectorError> {
+    fn write(&mut self, letter: &DeadLetter<'_>) -> Result<(), ConnectorError> {
+        let (source, partition, error) = (letter.source, letter.partition, letter.error);
         lock(&self.0.letters).push(format!(
             "{source} {partition} {} {} {}",
             error.offset,

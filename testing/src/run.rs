@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use tidemark_dataflow::cluster::{ClusterConfig, WAIT};
 use tidemark_dataflow::control::{Control, RunError};
 use tidemark_dataflow::epoch::EpochClock;
 use tidemark_dataflow::report::RunReport;
@@ -61,6 +62,12 @@ pub fn plan_with(sql: &str, connectors: &dyn ConnectorCatalog) -> Result<Program
 
 /// Runs a job to its end.
 pub fn run(job: &Job) -> Outcome {
+    run_group(job, 1)
+}
+
+/// Runs a job to its end as a group of processes, each with the job's number of workers. They talk through sockets as real ones do,
+/// but are threads of this process, so that they share the tables and the clock.
+pub fn run_group(job: &Job, processes: usize) -> Outcome {
     let mut outcome =
         Outcome { plan_errors: None, written: BTreeMap::new(), report: Ok(RunReport::default()), faults: Vec::new(), letters: Vec::new() };
     let plan = match plan(&job.sql) {
@@ -74,8 +81,25 @@ pub fn run(job: &Job) -> Outcome {
     let clock = Arc::new(EpochClock::manual(START));
     let control = Control::new();
     let memory = Memory::new(job.tables.clone(), job.chunking, Arc::clone(&clock), Arc::clone(&control));
-    let config = RunConfig { workers: job.workers, clock, ..RunConfig::default() };
-    outcome.report = tidemark_dataflow::run::run(Arc::new(plan), &memory, &config, &control);
+    let plan = Arc::new(plan);
+    let configs = group(job.workers, processes, &clock);
+    outcome.report = std::thread::scope(|scope| {
+        let others: Vec<_> = configs[1..]
+            .iter()
+            .map(|config| {
+                let control = Control::new();
+                let memory = memory.join(Arc::clone(&control));
+                let plan = Arc::clone(&plan);
+                scope.spawn(move || tidemark_dataflow::run::run(plan, &memory, config, &control))
+            })
+            .collect();
+        let mut report = tidemark_dataflow::run::run(Arc::clone(&plan), &memory, &configs[0], &control);
+        for other in others {
+            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            report = report.and_then(|report| other.map(|other| both(report, other)));
+        }
+        report
+    });
     outcome.faults = memory.faults();
     outcome.letters = memory.letters();
     for sink in memory.sinks() {
@@ -83,6 +107,41 @@ pub fn run(job: &Job) -> Outcome {
         outcome.written.insert(sink, changes);
     }
     outcome
+}
+
+fn group(workers: usize, processes: usize, clock: &Arc<EpochClock>) -> Vec<RunConfig> {
+    let free: Vec<_> = (0..processes).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    let addresses: Vec<String> = free.iter().map(|one| one.local_addr().expect("an address").to_string()).collect();
+    let place = |process| ClusterConfig {
+        process,
+        addresses: addresses.clone(),
+        secret: None,
+        wait: WAIT,
+        peer_timeout: std::time::Duration::from_secs(20),
+        build: String::new(),
+    };
+    let config =
+        |process| RunConfig { workers, clock: Arc::clone(clock), cluster: (processes > 1).then(|| place(process)), ..RunConfig::default() };
+    (0..processes).map(config).collect()
+}
+
+/// What two processes counted.
+fn both(mut one: RunReport, other: RunReport) -> RunReport {
+    for (source, more) in one.sources.iter_mut().zip(other.sources) {
+        source.rows += more.rows;
+        source.bytes += more.bytes;
+        source.bad += more.bad;
+        source.ended += more.ended;
+        source.partitions += more.partitions;
+    }
+    for (operator, more) in one.operators.iter_mut().zip(other.operators) {
+        operator.late += more.late;
+        operator.errors += more.errors;
+    }
+    for (sink, more) in one.sinks.iter_mut().zip(other.sinks) {
+        sink.changes += more.changes;
+    }
+    one
 }
 
 /// The connectors `test` (both ways), `stdout` and `blackhole`.

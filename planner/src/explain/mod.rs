@@ -75,10 +75,16 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
                 ];
                 fields.extend(timing.into_iter().filter_map(|(name, us)| Some((name, format_us(us?)))));
             }
-            match &source.on_error {
-                ErrorPolicy::Fail => {}
+            match source.on_error.of_a_row() {
                 ErrorPolicy::Skip => fields.push(("on_error", "skip".into())),
                 ErrorPolicy::DeadLetter { path } => fields.push(("on_error", format!("dead_letter({path})"))),
+                ErrorPolicy::Fail | ErrorPolicy::Limited { .. } => {}
+            }
+            if let Some(rows) = source.on_error.rows_max() {
+                fields.push(("errors<=", format!("{rows} rows")));
+            }
+            if let Some(share) = source.on_error.share_max() {
+                fields.push(("error_share<=", format!("{}% of {}", share.percent(), share.of)));
             }
             fields.push(("bounded", if source.bounded { "yes" } else { "no" }.into()));
             fields.push(changelog());

@@ -4,7 +4,7 @@ use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::columns::{take_columns, take_watermark_strategy};
 use super::cursor::{Cursor, Parsed, quote};
-use super::{options, query};
+use super::{on_error, options, query};
 use crate::plan::ErrorPolicy;
 use crate::statement::{ColumnKind, Columns, CreateSink, CreateSource, CreateView, OptionSetting, Statement, Watermark};
 use crate::{PlanError, Span};
@@ -97,7 +97,7 @@ fn take_tail(cursor: &mut Cursor<'_>, sink: bool, errors: &mut Vec<PlanError>) -
                 options::push(&mut tail.options, option, errors);
             }
         } else if cursor.sees(&["ON", "ERROR"]) {
-            let policy = take_on_error(cursor)?;
+            let policy = on_error::take_on_error(cursor)?;
             let span = cursor.since(start);
             if sink {
                 return Err(PlanError::new("parse::syntax", "ON ERROR belongs to a source", span)
@@ -127,21 +127,6 @@ fn take_tail(cursor: &mut Cursor<'_>, sink: bool, errors: &mut Vec<PlanError>) -
         } else {
             return Ok(tail);
         }
-    }
-}
-
-fn take_on_error(cursor: &mut Cursor<'_>) -> Parsed<ErrorPolicy> {
-    cursor.expect("ON")?;
-    cursor.expect("ERROR")?;
-    if cursor.take(&["FAIL"]) {
-        Ok(ErrorPolicy::Fail)
-    } else if cursor.take(&["SKIP"]) {
-        Ok(ErrorPolicy::Skip)
-    } else if cursor.take(&["DEAD_LETTER"]) {
-        let (path, span) = cursor.string("the path of the dead letter file, in single quotes")?;
-        Ok(ErrorPolicy::DeadLetter { path: options::substitute(cursor, &path, span)? })
-    } else {
-        Err(cursor.expected_words("FAIL, SKIP or DEAD_LETTER 'path'", &["FAIL", "SKIP", "DEAD_LETTER"]))
     }
 }
 

@@ -12,6 +12,7 @@ mod cursor;
 mod dialect;
 mod durations;
 mod line_index;
+mod on_error;
 mod options;
 mod query;
 mod sessions;

@@ -18,7 +18,7 @@ pub use join::{ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPla
 pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan};
 pub use ranked::{RankFunction, TopNPlan};
 pub use sink::SinkPlan;
-pub use source::{ErrorPolicy, EventTimePlan, MetadataColumn, SourcePlan, SourceTiming, WatermarkStrategy};
+pub use source::{ErrorPolicy, ErrorShare, EventTimePlan, MetadataColumn, SourcePlan, SourceTiming, WatermarkStrategy};
 pub use upsert::UpsertPlan;
 pub use window::{Emit, LateStrategy, TimeDomain, WindowColumn, WindowKind, WindowPlan};
 

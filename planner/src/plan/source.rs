@@ -131,4 +131,61 @@ pub enum ErrorPolicy {
         /// The file.
         path: String,
     },
+    /// As another policy, as long as there are few bad rows; beyond that the run fails.
+    Limited {
+        /// What happens to a bad row within the limits: [`ErrorPolicy::Skip`] or [`ErrorPolicy::DeadLetter`].
+        policy: Box<ErrorPolicy>,
+        /// How many rows may be bad in all.
+        rows: Option<u64>,
+        /// Which share of the records of a partition may be bad.
+        share: Option<ErrorShare>,
+    },
+}
+
+/// A share of the records of a partition, taken in their order, so many at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ErrorShare {
+    /// Hundredths of a per cent.
+    pub basis_points: u32,
+    /// How many records are taken at a time.
+    pub of: u64,
+}
+
+impl ErrorShare {
+    /// How many of the records taken at a time may be bad.
+    pub fn bad_max(self) -> u64 {
+        u64::try_from(u128::from(self.basis_points) * u128::from(self.of) / 10_000).unwrap_or(u64::MAX)
+    }
+
+    /// The share in per cent, as it is written.
+    pub fn percent(self) -> String {
+        let (whole, rest) = (self.basis_points / 100, self.basis_points % 100);
+        if rest == 0 { whole.to_string() } else { format!("{whole}.{rest:02}").trim_end_matches('0').to_owned() }
+    }
+}
+
+impl ErrorPolicy {
+    /// What happens to one bad row.
+    pub fn of_a_row(&self) -> &Self {
+        match self {
+            Self::Limited { policy, .. } => policy,
+            other => other,
+        }
+    }
+
+    /// How many rows may be bad in all.
+    pub fn rows_max(&self) -> Option<u64> {
+        match self {
+            Self::Limited { rows, .. } => *rows,
+            Self::Fail | Self::Skip | Self::DeadLetter { .. } => None,
+        }
+    }
+
+    /// Which share of the records may be bad.
+    pub fn share_max(&self) -> Option<ErrorShare> {
+        match self {
+            Self::Limited { share, .. } => *share,
+            Self::Fail | Self::Skip | Self::DeadLetter { .. } => None,
+        }
+    }
 }
