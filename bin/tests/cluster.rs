@@ -45,6 +45,17 @@ fn signal(child: &Child, signal: &str) {
     assert!(status.success(), "the process was still alive");
 }
 
+/// Waits until a process prints, and reads all it prints from then on, so that its pipe is never full.
+fn printing(member: &mut Child) -> std::thread::JoinHandle<String> {
+    let mut printed = member.stdout.take().expect("a pipe");
+    let mut first = [0; 1000];
+    printed.read_exact(&mut first).expect("it prints");
+    std::thread::spawn(move || {
+        let mut text = String::from_utf8(first.to_vec()).expect("text");
+        printed.read_to_string(&mut text).map(|_| text).expect("text")
+    })
+}
+
 fn sorted(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();
@@ -106,13 +117,7 @@ fn an_interrupt_of_one_ends_all() {
     let folder = tempfile::tempdir().expect("a folder");
     let (hosts, _) = hosts(folder.path(), 3);
     let mut members: Vec<Child> = (0..3).map(|process| member(&hosts, 3, process, &["--format", "ndjson", "-e", ENDLESS])).collect();
-    // Read all the time, so that the pipe is never full.
-    let mut printed = members[0].stdout.take().expect("a pipe");
-    let printed = std::thread::spawn(move || {
-        let mut text = String::new();
-        printed.read_to_string(&mut text).map(|_| text).expect("text")
-    });
-    std::thread::sleep(Duration::from_secs(3));
+    let printed = printing(&mut members[0]);
     signal(&members[1], "-INT");
     let began = Instant::now();
     let mut ran: Vec<Ran> = members.into_iter().map(end).collect();
@@ -131,13 +136,7 @@ fn survivors(harm: impl Fn(&mut Child), victim: usize) -> Vec<Ran> {
     let folder = tempfile::tempdir().expect("a folder");
     let (hosts, _) = hosts(folder.path(), 3);
     let mut members: Vec<Child> = (0..3).map(|process| member(&hosts, 3, process, &["--format", "ndjson", "-e", ENDLESS])).collect();
-    // Output is read, so that no pipe is full.
-    let readers: Vec<_> = members
-        .iter_mut()
-        .map(|member| member.stdout.take().expect("a pipe"))
-        .map(|mut stdout| std::thread::spawn(move || stdout.read_to_end(&mut Vec::new())))
-        .collect();
-    std::thread::sleep(Duration::from_secs(3));
+    let printed = printing(&mut members[0]);
     let mut victim = members.remove(victim);
     harm(&mut victim);
     let began = Instant::now();
@@ -145,7 +144,7 @@ fn survivors(harm: impl Fn(&mut Child), victim: usize) -> Vec<Ran> {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     let _ = victim.kill();
     let _ = victim.wait();
-    readers.into_iter().for_each(|reader| drop(reader.join()));
+    printed.join().expect("it was read");
     ran
 }
 

@@ -137,6 +137,7 @@ fn both(mut one: RunReport, other: RunReport) -> RunReport {
     for (operator, more) in one.operators.iter_mut().zip(other.operators) {
         operator.late += more.late;
         operator.errors += more.errors;
+        operator.ignored += more.ignored;
     }
     for (sink, more) in one.sinks.iter_mut().zip(other.sinks) {
         sink.changes += more.changes;
