@@ -185,6 +185,7 @@ impl Metrics {
             PhysicalOp::AsOf(_) => Some((node.id.0, "AsOfJoin")),
             PhysicalOp::SetOperation { .. } => Some((node.id.0, "SetOperation")),
             PhysicalOp::TopN(_) => Some((node.id.0, "TopN")),
+            PhysicalOp::Over(_) => Some((node.id.0, "Over")),
             PhysicalOp::Source { .. }
             | PhysicalOp::Stateless { .. }
             | PhysicalOp::Union { .. }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
-use tidemark_planner::plan::{AsOfCondition, AsOfMode, AsOfPlan, ChangelogKind, Node, NodeId, SetOperation, SortKey, TopNPlan};
+use tidemark_planner::plan::{AsOfCondition, AsOfMode, AsOfPlan, ChangelogKind, Node, NodeId, OverPlan, SetOperation, SortKey, TopNPlan};
 use timely::dataflow::{Stream, StreamVec};
 
 use crate::aggregate::{KeyedBatch, Output, Pushed, RowWatermarks};
@@ -14,7 +14,7 @@ use crate::batch::Batch;
 use crate::epoch::Epoch;
 use crate::error_row::ErrorRow;
 use crate::keyed_operator::{Encode, Keep, KeyedContext, KeyedInput, keyed};
-use crate::ranked::{RowEncoder, TopNStore};
+use crate::ranked::{OverStore, RowEncoder, TopNStore};
 use crate::set_operation::{SetStore, WholeRows};
 use crate::watermark::WatermarkUpdate;
 
@@ -58,6 +58,37 @@ pub(crate) fn top_n<'scope>(
     let watermark = plan.window.as_ref().and_then(|window| window.watermark.clone());
     let encoder = planned(RowEncoder::new(input, &plan.partition_by, &plan.order_by, &plan.output, end), context.node);
     let store = planned(TopNStore::new(plan, input, output), context.node);
+    let input = KeyedInput { rows, encoder: Box::new(encoder), judged_by: watermark.clone() };
+    keyed(vec![input], watermarks, &[watermark], store, context)
+}
+
+impl Keep for OverStore {
+    fn absorb(&mut self, _input: usize, batch: KeyedBatch) {
+        Self::absorb(self, &batch);
+    }
+
+    fn close(&mut self, watermarks: &[i64]) -> Output {
+        Self::close(self, watermarks[0])
+    }
+
+    fn held(&self) -> (usize, usize) {
+        (self.groups(), self.bytes())
+    }
+}
+
+/// Functions OVER rows; the schemas are those of the input and output.
+pub(crate) fn over<'scope>(
+    rows: Rows<'scope>,
+    watermarks: StreamVec<'scope, Epoch, WatermarkUpdate>,
+    plan: &OverPlan,
+    (input, output): (&SchemaRef, &SchemaRef),
+    context: &KeyedContext,
+) -> (Rows<'scope>, Errors<'scope>) {
+    let end = plan.window.as_ref().map(|window| &window.time);
+    let watermark = plan.window.as_ref().and_then(|window| window.watermark.clone());
+    let all: Vec<usize> = (0..input.fields().len()).collect();
+    let encoder = planned(RowEncoder::new(input, &plan.partition_by, &plan.order_by, &all, end), context.node);
+    let store = planned(OverStore::new(plan, input, output), context.node);
     let input = KeyedInput { rows, encoder: Box::new(encoder), judged_by: watermark.clone() };
     keyed(vec![input], watermarks, &[watermark], store, context)
 }

@@ -20,7 +20,7 @@ use crate::epoch::{Epoch, EpochClock};
 use crate::error_row::{ErrorDesk, error_sink, sources_below};
 use crate::join::join;
 use crate::keyed_operator::KeyedContext;
-use crate::ranked_operator::{as_of, set_operation, top_n};
+use crate::ranked_operator::{as_of, over, set_operation, top_n};
 use crate::sink::{OpenSinks, SinkContext, sink};
 use crate::source::{SharedSource, SourceWorker, source};
 use crate::stateless::{Chain, stateless};
@@ -130,6 +130,14 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let told = told_below(scope, &context, &watermarks);
                 let schemas = (&process.plan.node(plan.input).props.schema, &node.props.schema);
                 let (rows, failed) = top_n(relations[&plan.input].clone(), told, plan, schemas, &context);
+                relations.insert(node.id, rows);
+                errors.push(failed);
+            }
+            PhysicalOp::Over(plan) => {
+                let context = keyed_context(process, node.id, scope.index());
+                let told = told_below(scope, &context, &watermarks);
+                let schemas = (&process.plan.node(plan.input).props.schema, &node.props.schema);
+                let (rows, failed) = over(relations[&plan.input].clone(), told, plan, schemas, &context);
                 relations.insert(node.id, rows);
                 errors.push(failed);
             }

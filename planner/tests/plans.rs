@@ -105,6 +105,12 @@ fn check(plan: &PhysicalPlan) {
             | PhysicalOp::AsOf(_)
             | PhysicalOp::SetOperation { .. }
             | PhysicalOp::Values { .. } => {}
+            PhysicalOp::Over(over) => {
+                let below = &plan.node(over.input).props.schema;
+                over.window.iter().for_each(|window| windows(window, below, &what));
+                over.order_by.iter().for_each(|key| typed(&key.expr, below, &key.data_type, &what));
+                assert!(below.fields().iter().chain(over.functions.iter().map(|call| &call.output)).eq(schema.fields()), "{what}");
+            }
             PhysicalOp::TopN(top) => {
                 let below = &plan.node(top.input).props.schema;
                 top.window.iter().for_each(|window| windows(window, below, &what));

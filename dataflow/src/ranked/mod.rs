@@ -8,11 +8,16 @@
 
 mod codec;
 mod encoder;
+mod functions;
+mod over;
+#[cfg(test)]
+mod property_tests;
 mod top_n;
 
 pub use codec::RowCodec;
 pub(crate) use codec::binary;
 pub use encoder::RowEncoder;
+pub use over::OverStore;
 pub use top_n::TopNStore;
 
 /// Changes that come out at once; a closing that brings more comes out in several batches.

@@ -33,6 +33,7 @@ pub(super) fn fields(plan: &PhysicalPlan, op: &PhysicalOp) -> (&'static str, Vec
         | PhysicalOp::Union { .. }
         | PhysicalOp::Aggregate { .. }
         | PhysicalOp::TopN(_)
+        | PhysicalOp::Over(_)
         | PhysicalOp::Sink { .. } => unreachable!("told where nodes are told"),
     }
 }

@@ -143,8 +143,8 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             fields.extend(join::sharers(plan, node));
             push(depth, name, fields);
         }
-        PhysicalOp::TopN(top) => {
-            let (name, mut fields) = ranked::top_fields(plan, top);
+        op @ (PhysicalOp::TopN(_) | PhysicalOp::Over(_)) => {
+            let (name, mut fields) = ranked::fields(plan, op);
             fields.push(changelog());
             fields.push(("state", node.props.state.to_string()));
             push(depth, name, fields);

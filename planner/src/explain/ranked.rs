@@ -3,10 +3,54 @@
 use arrow::datatypes::Schema;
 
 use super::{emit_text, list, shape_fields, text_in, watermark_text};
-use crate::plan::{PhysicalPlan, RankFunction, SortKey, TopNPlan, WindowPlan};
+use crate::plan::{
+    Frame, FrameBound, FrameUnits, OverFunction, OverPlan, PhysicalOp, PhysicalPlan, RankFunction, SortKey, TopNPlan, WindowPlan,
+};
+
+/// An operator's name and what is said about it.
+pub(super) fn fields(plan: &PhysicalPlan, op: &PhysicalOp) -> (&'static str, Vec<(&'static str, String)>) {
+    match op {
+        PhysicalOp::TopN(top) => top_fields(plan, top),
+        PhysicalOp::Over(over) => over_fields(plan, over),
+        _ => unreachable!("told where nodes are told"),
+    }
+}
+
+fn over_fields(plan: &PhysicalPlan, over: &OverPlan) -> (&'static str, Vec<(&'static str, String)>) {
+    let below = &plan.node(over.input).props.schema;
+    let functions: Vec<String> = over
+        .functions
+        .iter()
+        .map(|call| match &call.function {
+            OverFunction::Nth { .. } | OverFunction::Aggregate(_) => format!("{} {}", call.text, frame_text(&call.frame)),
+            _ => call.text.clone(),
+        })
+        .collect();
+    let mut fields = vec![("functions", list(&functions))];
+    fields.extend(group_fields(plan, below, &over.partition_by, &over.order_by, over.window.as_ref()));
+    fields.push(("emit", emit_text(plan, over.emit, over.window.as_ref())));
+    ("Over", fields)
+}
+
+/// A frame as SQL writes it.
+fn frame_text(frame: &Frame) -> String {
+    let units = match frame.units {
+        FrameUnits::Rows => "ROWS",
+        FrameUnits::Range => "RANGE",
+        FrameUnits::Groups => "GROUPS",
+    };
+    let bound = |bound: &FrameBound, unbounded: &str| match bound {
+        FrameBound::Unbounded => format!("UNBOUNDED {unbounded}"),
+        FrameBound::Current => "CURRENT ROW".to_string(),
+        FrameBound::Offset(rows) if *rows > 0 => format!("{rows} FOLLOWING"),
+        FrameBound::Offset(rows) => format!("{} PRECEDING", rows.unsigned_abs()),
+        FrameBound::Value { text, .. } => text.clone(),
+    };
+    format!("{units} BETWEEN {} AND {}", bound(&frame.start, "PRECEDING"), bound(&frame.end, "FOLLOWING"))
+}
 
 /// A Top-N's name and what is said about it.
-pub(super) fn top_fields(plan: &PhysicalPlan, top: &TopNPlan) -> (&'static str, Vec<(&'static str, String)>) {
+fn top_fields(plan: &PhysicalPlan, top: &TopNPlan) -> (&'static str, Vec<(&'static str, String)>) {
     let below = &plan.node(top.input).props.schema;
     let mut fields = Vec::new();
     let ranks = match (top.offset, top.last()) {

@@ -21,10 +21,10 @@ use crate::statement::EmitClause;
 use crate::{PlanError, Span};
 
 /// One aggregate, before it is known where its columns come from.
-struct Draft {
-    plan: AggregatePlan,
+pub(super) struct Draft {
+    pub(super) plan: AggregatePlan,
     /// The order of its values matters.
-    ordered: bool,
+    pub(super) ordered: bool,
 }
 
 /// The columns of a window in the order they are appended.
@@ -98,7 +98,7 @@ impl Lowering<'_> {
     }
 
     /// What an aggregate call is to the engine.
-    fn draft(&self, expr: &Expr, field: &FieldRef, schema: &DFSchema, input: &Rel, scope: &QueryScope) -> Result<Draft> {
+    pub(super) fn draft(&self, expr: &Expr, field: &FieldRef, schema: &DFSchema, input: &Rel, scope: &QueryScope) -> Result<Draft> {
         let failed = self.failed(scope.span);
         let call = match expr {
             Expr::Alias(alias) => &alias.expr,
@@ -528,7 +528,7 @@ fn move_all(keys: &mut [NamedExpr], drafts: &mut [Draft], place: &dyn Fn(usize) 
 }
 
 /// A constant, also below casts.
-fn constant(expr: &Physical) -> Option<ScalarValue> {
+pub(super) fn constant(expr: &Physical) -> Option<ScalarValue> {
     if let Some(literal) = expr.downcast_ref::<Literal>() {
         return Some(literal.value().clone());
     }

@@ -8,6 +8,7 @@ mod aggregate;
 pub(crate) mod expr;
 mod join;
 mod leftover;
+mod over;
 mod prune;
 mod ranked;
 mod relation;
@@ -182,13 +183,7 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Distinct(Distinct::All(_) | Distinct::On(_)) => {
                 return Err(self.not_yet("this DISTINCT is", scope.span, "Group by the columns instead."));
             }
-            LogicalPlan::Window(_) => {
-                return Err(self.not_yet(
-                    "OVER is, but for the first ranks of each group,",
-                    scope.span,
-                    "Filter by ROW_NUMBER() OVER (…) <= n.",
-                ));
-            }
+            LogicalPlan::Window(window) => self.over(window, scope)?,
             LogicalPlan::Join(join) => self.join(join, scope)?,
             LogicalPlan::Limit(limit) => self.limit(limit, scope)?,
             LogicalPlan::Sort(_) => return Err(vec![ranked::no_order(scope.span)]),

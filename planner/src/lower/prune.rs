@@ -59,6 +59,7 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
                 && same_mode(&a.mode, &b.mode)
         }
         (PhysicalOp::TopN(a), PhysicalOp::TopN(b)) => super::ranked::same_top(a, b),
+        (PhysicalOp::Over(a), PhysicalOp::Over(b)) => super::over::same_over(a, b),
         (PhysicalOp::SetOperation { left: a, right: b, kind: k }, PhysicalOp::SetOperation { left: c, right: d, kind: l }) => {
             (a, b, k) == (c, d, l)
         }
@@ -73,6 +74,7 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
             | PhysicalOp::Join(_)
             | PhysicalOp::AsOf(_)
             | PhysicalOp::TopN(_)
+            | PhysicalOp::Over(_)
             | PhysicalOp::SetOperation { .. }
             | PhysicalOp::Values { .. },
             _,
@@ -152,7 +154,7 @@ pub(super) fn same_order(left: &[SortKey], right: &[SortKey]) -> bool {
             .all(|(a, b)| same_expr(&a.expr, &b.expr) && (a.descending, a.nulls_first) == (b.descending, b.nulls_first))
 }
 
-fn same_aggregate(left: &AggregatePlan, right: &AggregatePlan) -> bool {
+pub(super) fn same_aggregate(left: &AggregatePlan, right: &AggregatePlan) -> bool {
     same_option(left.filter.as_ref(), right.filter.as_ref())
         && same_order(&left.order_by, &right.order_by)
         && left.function == right.function

@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod join;
+mod over;
 mod props;
 mod ranked;
 mod sink;
@@ -15,6 +16,7 @@ mod window;
 
 pub use aggregate::{AggregateClass, AggregateFunction, AggregatePlan, SortKey};
 pub use join::{ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPlan, Retention, SetOperation};
+pub use over::{Frame, FrameBound, FrameUnits, OverCall, OverFunction, OverPlan};
 pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan};
 pub use ranked::{RankFunction, TopNPlan};
 pub use sink::SinkPlan;
@@ -143,6 +145,8 @@ pub enum PhysicalOp {
     AsOf(AsOfPlan),
     /// The first rows of each group.
     TopN(TopNPlan),
+    /// Functions over the rows around each row.
+    Over(OverPlan),
     /// INTERSECT and EXCEPT over bags of rows; nulls are equal to nulls.
     SetOperation {
         /// The rows.
@@ -187,6 +191,7 @@ impl PhysicalOp {
             Self::Join(join) => vec![join.left, join.right],
             Self::AsOf(join) => vec![join.left, join.right],
             Self::TopN(top) => vec![top.input],
+            Self::Over(over) => vec![over.input],
             Self::SetOperation { left, right, .. } => vec![*left, *right],
         }
     }
@@ -195,7 +200,8 @@ impl PhysicalOp {
     pub fn watermarks(&self) -> Vec<&WatermarkPlan> {
         match self {
             Self::Aggregate { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. }
-            | Self::TopN(TopNPlan { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. }) => vec![watermark],
+            | Self::TopN(TopNPlan { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. })
+            | Self::Over(OverPlan { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. }) => vec![watermark],
             Self::Arrange(ArrangePlan { retention: Some(retention), .. }) => vec![&retention.watermark, &retention.own],
             Self::AsOf(AsOfPlan { mode: AsOfMode::Time { watermarks: Some((left, right)), .. }, .. }) => vec![left, right],
             Self::Source { .. }
@@ -207,6 +213,7 @@ impl PhysicalOp {
             | Self::Join(_)
             | Self::AsOf(_)
             | Self::TopN(_)
+            | Self::Over(_)
             | Self::SetOperation { .. }
             | Self::Values { .. }
             | Self::Sink { .. } => vec![],
@@ -224,6 +231,7 @@ impl PhysicalOp {
             Self::Join(join) => vec![&mut join.left, &mut join.right],
             Self::AsOf(join) => vec![&mut join.left, &mut join.right],
             Self::TopN(top) => vec![&mut top.input],
+            Self::Over(over) => vec![&mut over.input],
             Self::SetOperation { left, right, .. } => vec![left, right],
         }
     }
