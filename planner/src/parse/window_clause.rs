@@ -149,6 +149,14 @@ fn take_arguments(cursor: &mut Cursor<'_>) -> Parsed<Arguments> {
         return Ok(args);
     }
     loop {
+        if let (Some(Token::Number(..)), Some(unit)) = (cursor.peek().map(|tok| &tok.token.token), cursor.peek_at(1))
+            && unit.is_any(&["ROWS", "ROW", "RECORDS", "EVENTS"])
+        {
+            let span = cursor.here().to(unit.span);
+            return Err(PlanError::new("parse::not_yet", "windows of a number of rows are not supported yet", span)
+                .label("not yet")
+                .help("Cut windows by time: TUMBLING(5m), or SESSION(5m) by activity."));
+        }
         if durations::begins(cursor) {
             args.durations.push(durations::take(cursor, "a duration")?);
             cursor.take(&["TIMEOUT"]);
