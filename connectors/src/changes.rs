@@ -12,6 +12,7 @@ use arrow_row::{RowConverter, SortField};
 use tidemark_planner::plan::SinkPlan;
 
 use crate::format::encode::CellFormatter;
+use crate::sink_changes::Shown;
 use crate::source::ConnectorError;
 
 /// What decides the order of changes.
@@ -29,6 +30,12 @@ impl Order {
     /// The order in which changes come.
     pub(crate) fn unsorted(self) -> Self {
         Self { as_given: true, ..self }
+    }
+
+    /// Where rows of a key belong together they stand together, whatever their time.
+    pub(crate) fn shown(self, shown: &Shown) -> Self {
+        let time = self.time.filter(|_| self.key.is_none() || !shown.pairs());
+        Self { time, ..self }
     }
 
     pub(crate) fn of(plan: &SinkPlan) -> Self {

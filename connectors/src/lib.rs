@@ -18,6 +18,7 @@ mod pace;
 mod record;
 mod registry;
 pub mod sink;
+mod sink_changes;
 pub mod source;
 mod stdin;
 mod stdout;

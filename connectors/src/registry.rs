@@ -102,6 +102,10 @@ impl ConnectorCatalog for Connectors {
         file::path_options(path).map(|options| (file::SPEC.name, options))
     }
 
+    fn needs_key(&self, _connector: &str, options: &Options) -> bool {
+        options.get("changelog.mode") == Some("upsert")
+    }
+
     fn check_sink(&self, connector: &str, options: &Options, schema: &SchemaRef, changelog: ChangelogKind) -> Result<(), String> {
         match connector {
             "file" => file::check_sink(options, schema, changelog),

@@ -9,6 +9,7 @@ use tidemark_planner::connector::{ConnectorSpec, OptionKind, OptionSpec, Options
 use tidemark_planner::plan::SourcePlan;
 
 use crate::file::{Format, count, join, text_format};
+use crate::format::changelog::{Changes, Meaning};
 use crate::options::{default, source as source_option};
 use crate::record::{Cutter, TextFormat};
 use crate::source::{Chunk, ConnectorError, Decoder, PartitionInfo, PartitionReader, Read, Source};
@@ -19,7 +20,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 const CHUNKS_WAITING: usize = 8;
 
 const OWN_OPTIONS: &[OptionSpec] =
-    &[default(source_option("format", OptionKind::OneOf(&["ndjson", "json", "csv"]), "How rows are encoded."), "ndjson")];
+    &[default(source_option("format", OptionKind::OneOf(&["ndjson", "json", "csv", "debezium-json"]), "How rows are encoded."), "ndjson")];
 
 const OPTIONS: [OptionSpec; count(OWN_OPTIONS)] = join(OWN_OPTIONS);
 
@@ -29,8 +30,16 @@ pub(crate) const SPEC: ConnectorSpec = ConnectorSpec { name: "stdin", aliases: &
 /// Where standard input comes from.
 pub(crate) type Factory = Box<dyn Fn() -> Box<dyn std::io::Read + Send> + Send + Sync>;
 
+fn format_of(options: &Options) -> Format {
+    match options.get("format") {
+        Some("csv") => Format::Csv,
+        Some("debezium-json") => Format::Debezium,
+        _ => Format::Ndjson,
+    }
+}
+
 fn format(options: &Options) -> Result<TextFormat, String> {
-    text_format(if options.get("format") == Some("csv") { Format::Csv } else { Format::Ndjson }, options)
+    text_format(format_of(options), options)
 }
 
 pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<SourceFacts, String> {
@@ -38,12 +47,13 @@ pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<S
     let Some(declared) = declared else {
         return Err("the columns of stdin cannot be inferred, since it can be read only once; declare them with CREATE SOURCE".into());
     };
-    Ok(SourceFacts::append_only(Some(declared.clone()), true))
+    let changes = Changes::from_options(options, format_of(options) == Format::Debezium)?;
+    changes.tell(SourceFacts::append_only(Some(declared.clone()), true))
 }
 
 /// Opens the source.
 pub(crate) fn open(plan: &SourcePlan, input: Box<dyn std::io::Read + Send>) -> Result<Box<dyn Source>, ConnectorError> {
-    let format = format(&plan.options).map_err(|reason| ConnectorError::new(&plan.name, reason))?;
+    let format = format(&plan.options).map_err(|reason| ConnectorError::new(&plan.name, reason))?.meaning(Meaning::of(plan));
     format.decoder(&plan.name, &plan.read_schema)?;
     Ok(Box::new(StdinSource {
         format,

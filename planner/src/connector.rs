@@ -155,6 +155,11 @@ pub trait ConnectorCatalog {
     /// One sentence that says what is wrong, such as an ending that tells no format.
     fn path_options(&self, path: &str) -> Result<(&'static str, Options), String>;
 
+    /// Whether a sink with validated options keeps one row for each key, so that a key must be known.
+    fn needs_key(&self, _connector: &str, _options: &Options) -> bool {
+        false
+    }
+
     /// Columns a sink can write, checked at planning time.
     ///
     /// # Errors

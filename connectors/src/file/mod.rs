@@ -16,14 +16,16 @@ use arrow::datatypes::SchemaRef;
 
 use self::list::{Compression, list};
 pub(crate) use self::sink::{open as open_sink, open_ordered};
+use crate::format::changelog::{self, Changes, DebeziumOptions, Marks, Meaning, NO_CHANGES};
 use crate::format::csv::CsvOptions;
 use crate::format::ndjson::NdjsonOptions;
 use crate::options::{both, default, required, sink as sink_option, source as source_option};
 use crate::record::TextFormat;
+use crate::sink_changes::Shown;
 use crate::source::{ConnectorError, Source};
 
 /// Options of every text format, for sources.
-pub(crate) const TEXT_OPTIONS: &[&[OptionSpec]] = &[crate::format::COMMON_SPECS, NdjsonOptions::SPECS, CsvOptions::SPECS];
+pub(crate) const TEXT_OPTIONS: &[&[OptionSpec]] = &[crate::format::COMMON_SPECS, NdjsonOptions::SPECS, CsvOptions::SPECS, changelog::SPECS];
 
 const OWN_OPTIONS: &[OptionSpec] = &[
     required(both(source_option("path", OptionKind::Text, "The file; for sources also a glob such as data/*.csv, or a folder."))),
@@ -44,7 +46,7 @@ const OWN_OPTIONS: &[OptionSpec] = &[
 pub(crate) const OP: OptionSpec =
     sink_option("op", OptionKind::Flag, "A first column op says +I or -D for each row; if not given, only where rows can be taken back.");
 
-const FORMATS: OptionKind = OptionKind::OneOf(&["ndjson", "json", "csv", "parquet"]);
+const FORMATS: OptionKind = OptionKind::OneOf(&["ndjson", "json", "csv", "parquet", "debezium-json"]);
 
 const OPTIONS: [OptionSpec; count(OWN_OPTIONS)] = join(OWN_OPTIONS);
 
@@ -90,6 +92,7 @@ pub(crate) enum Format {
     Ndjson,
     Csv,
     Parquet,
+    Debezium,
 }
 
 impl Format {
@@ -98,6 +101,7 @@ impl Format {
             "ndjson" | "json" => Some(Self::Ndjson),
             "csv" => Some(Self::Csv),
             "parquet" => Some(Self::Parquet),
+            "debezium-json" => Some(Self::Debezium),
             _ => None,
         }
     }
@@ -108,6 +112,7 @@ impl Format {
             Self::Ndjson => "ndjson",
             Self::Csv => "csv",
             Self::Parquet => "parquet",
+            Self::Debezium => "debezium-json",
         }
     }
 
@@ -131,7 +136,9 @@ fn path(options: &Options) -> Result<&str, String> {
 pub(crate) fn format(options: &Options) -> Result<Format, String> {
     let path = path(options)?;
     match options.get("format") {
-        Some(word) => Format::parse(word).ok_or_else(|| format!("format \"{word}\" is not known; use ndjson, csv or parquet")),
+        Some(word) => {
+            Format::parse(word).ok_or_else(|| format!("format \"{word}\" is not known; use ndjson, csv, parquet or debezium-json"))
+        }
         None => Format::of_path(path)
             .ok_or_else(|| format!("the ending of \"{path}\" tells no format; add format = 'ndjson', 'csv' or 'parquet'")),
     }
@@ -139,7 +146,8 @@ pub(crate) fn format(options: &Options) -> Result<Format, String> {
 
 /// The text format of the options.
 pub(crate) fn text_format(format: Format, options: &Options) -> Result<TextFormat, String> {
-    Ok(match format {
+    let changes = Changes::from_options(options, format == Format::Debezium)?;
+    let rows = match format {
         Format::Csv => {
             let mut csv = CsvOptions::from_options(options)?;
             let tabs = options.get("path").is_some_and(|path| Compression::of_path(path).1.to_ascii_lowercase().ends_with(".tsv"));
@@ -149,7 +157,12 @@ pub(crate) fn text_format(format: Format, options: &Options) -> Result<TextForma
             TextFormat::Csv(csv)
         }
         Format::Ndjson => TextFormat::Ndjson(NdjsonOptions::from_options(options)),
+        Format::Debezium => TextFormat::debezium(NdjsonOptions::from_options(options), DebeziumOptions::from_options(options)),
         Format::Parquet => return Err("parquet is no text format".into()),
+    };
+    Ok(match changes.marks {
+        marks @ (Marks::Op(_) | Marks::Diff(_)) => TextFormat::marked(rows, marks),
+        Marks::None | Marks::Debezium => rows,
     })
 }
 
@@ -188,11 +201,15 @@ fn source_format(options: &Options) -> Result<(Format, Vec<list::Listed>), Strin
 pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<SourceFacts, String> {
     let (format, files) = source_format(options)?;
     let bounded = !options.flag("follow");
+    let changes = Changes::from_options(options, format == Format::Debezium)?;
     let schema = match format {
+        Format::Parquet if changes != NO_CHANGES => {
+            return Err("parquet is read as rows that are only added; leave out the options of changelogs".into());
+        }
         Format::Parquet => Some(parquet::facts(&files, declared)?),
-        Format::Ndjson | Format::Csv => text::facts(&text_format(format, options)?, &files, declared)?,
+        Format::Ndjson | Format::Csv | Format::Debezium => text::facts(&text_format(format, options)?, &files, declared)?,
     };
-    Ok(SourceFacts::append_only(schema, bounded))
+    changes.tell(SourceFacts::append_only(schema, bounded))
 }
 
 /// Opens the source.
@@ -201,8 +218,8 @@ pub(crate) fn open_source(plan: &SourcePlan) -> Result<Box<dyn Source>, Connecto
     let (format, files) = source_format(&plan.options).map_err(wrong)?;
     match format {
         Format::Parquet => Ok(Box::new(parquet::ParquetSource::open(plan, &files)?)),
-        Format::Ndjson | Format::Csv => {
-            let format = text_format(format, &plan.options).map_err(wrong)?;
+        Format::Ndjson | Format::Csv | Format::Debezium => {
+            let format = text_format(format, &plan.options).map_err(wrong)?.meaning(Meaning::of(plan));
             Ok(Box::new(text::TextSource::open(plan, format, files)?))
         }
     }
@@ -223,31 +240,10 @@ pub(crate) fn path_options(path: &str) -> Result<Options, String> {
     Ok(options)
 }
 
-/// Whether a column `op` is written.
-pub(crate) fn writes_op(options: &Options, changelog: ChangelogKind) -> bool {
-    match options.get("op") {
-        Some(word) => word == "true",
-        None => changelog != ChangelogKind::AppendOnly,
-    }
-}
-
-/// What holds for every sink that writes rows in a format.
-pub(crate) fn check_op(options: &Options, schema: &SchemaRef, changelog: ChangelogKind) -> Result<(), String> {
-    let op = writes_op(options, changelog);
-    if !op && changelog != ChangelogKind::AppendOnly {
-        return Err("rows can be taken back here, and without a column op that would not show; leave out op = false, or make the query append-only \
-                    with EMIT FINAL"
-            .into());
-    }
-    if op && schema.fields().iter().any(|field| field.name() == "op") {
-        return Err("the sink writes a column \"op\", and the query has one too; give the query's column another name".into());
-    }
-    Ok(())
-}
-
 /// What a file can take.
 pub(crate) fn check_sink(options: &Options, schema: &SchemaRef, changelog: ChangelogKind) -> Result<(), String> {
     sink::check_path(path(options)?)?;
-    check_op(options, schema, changelog)?;
-    sink::check_columns(format(options)?, options, schema)
+    let format = format(options)?;
+    let shown = Shown::of(options, format == Format::Debezium, schema, changelog)?;
+    sink::check_columns(format, options, schema, &shown)
 }

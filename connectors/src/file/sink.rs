@@ -19,11 +19,12 @@ use tidemark_planner::connector::Options;
 use tidemark_planner::plan::SinkPlan;
 
 use super::list::Compression;
-use super::{Format, format, text_format, writes_op};
+use super::{Format, format, text_format};
 use crate::changes::{Epoch, Order};
 use crate::encoder::TextEncoder;
 use crate::io::reason;
 use crate::sink::{Sink, SinkReport};
+use crate::sink_changes::Shown;
 use crate::source::ConnectorError;
 
 /// Text that may wait before it is written, where nobody reads the file yet.
@@ -50,13 +51,16 @@ pub(super) fn check_path(path: &str) -> Result<(), String> {
 }
 
 /// Whether a format can hold the columns.
-pub(super) fn check_columns(format: Format, options: &Options, schema: &SchemaRef) -> Result<(), String> {
+pub(super) fn check_columns(format: Format, options: &Options, schema: &SchemaRef, shown: &Shown) -> Result<(), String> {
     match format {
+        Format::Parquet if !matches!(shown, Shown::Plain | Shown::Op(_)) => {
+            Err("parquet files show changes in a column op only; leave out the options of changelogs".into())
+        }
         Format::Parquet => {
             ArrowSchemaConverter::new().convert(schema).map(drop).map_err(|error| format!("parquet cannot hold these columns: {error}"))
         }
-        Format::Ndjson | Format::Csv => {
-            TextEncoder::new(&text_format(format, options)?, schema, false).map(drop).map_err(|error| error.reason)
+        Format::Ndjson | Format::Csv | Format::Debezium => {
+            TextEncoder::new(&text_format(format, options)?, schema, shown, None).map(drop).map_err(|error| error.reason)
         }
     }
 }
@@ -81,21 +85,21 @@ pub(crate) fn open_ordered(plan: &SinkPlan, order: Order) -> Result<Box<dyn Sink
         Target { written: path.clone(), path, done: false }
     };
     let file = File::create(&target.written).map_err(|error| target.failed(&error))?;
-    let op = writes_op(&plan.options, plan.changelog);
+    let shown = Shown::of(&plan.options, format == Format::Debezium, &plan.schema, plan.changelog).map_err(wrong)?;
     let writer = match format {
-        Format::Parquet => parquet_writer(plan, op, file, &target)?,
-        Format::Ndjson | Format::Csv => {
+        Format::Parquet => parquet_writer(plan, shown.column(), file, &target)?,
+        Format::Ndjson | Format::Csv | Format::Debezium => {
             let text = text_format(format, &plan.options).map_err(wrong)?;
-            let encoder = TextEncoder::new(&text, &plan.schema, op)?;
+            let encoder = TextEncoder::new(&text, &plan.schema, &shown, plan.key.clone())?;
             let mut buffer = Vec::new();
             encoder.begin(&mut buffer);
             Writer::Text { file, encoder, buffer, wait: if plan.bounded { BUFFER_BYTES } else { 0 } }
         }
     };
-    Ok(Box::new(FileSink { target, writer, epoch: Epoch::new(order), report: SinkReport::default() }))
+    Ok(Box::new(FileSink { target, writer, epoch: Epoch::new(order.shown(&shown)), report: SinkReport::default() }))
 }
 
-fn parquet_writer(plan: &SinkPlan, op: bool, file: File, target: &Target) -> Result<Writer, ConnectorError> {
+fn parquet_writer(plan: &SinkPlan, op: Option<&str>, file: File, target: &Target) -> Result<Writer, ConnectorError> {
     let compression = match plan.options.get("compression") {
         Some("none") => PageCompression::UNCOMPRESSED,
         Some("lz4") => PageCompression::LZ4_RAW,
@@ -104,14 +108,14 @@ fn parquet_writer(plan: &SinkPlan, op: bool, file: File, target: &Target) -> Res
         Some("brotli") => PageCompression::BROTLI(BrotliLevel::default()),
         _ => PageCompression::SNAPPY,
     };
-    let schema = if op { with_op(&plan.schema) } else { plan.schema.clone() };
+    let schema = op.map_or_else(|| plan.schema.clone(), |op| with_op(op, &plan.schema));
     let properties = WriterProperties::builder().set_compression(compression).set_max_row_group_row_count(Some(GROUP_ROWS)).build();
     let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(|error| ConnectorError::new(target.name(), error))?;
-    Ok(Writer::Parquet { writer: Some(writer), schema, op })
+    Ok(Writer::Parquet { writer: Some(writer), schema, op: op.is_some() })
 }
 
-fn with_op(schema: &SchemaRef) -> SchemaRef {
-    let mut fields = vec![Arc::new(Field::new("op", DataType::Utf8, false))];
+fn with_op(op: &str, schema: &SchemaRef) -> SchemaRef {
+    let mut fields = vec![Arc::new(Field::new(op, DataType::Utf8, false))];
     fields.extend(schema.fields().iter().cloned());
     Arc::new(Schema::new(fields))
 }

@@ -11,7 +11,7 @@ use super::list::{Compression, Listed};
 use crate::format::csv::{CsvLayout, CsvOptions, CsvSplitter};
 use crate::format::infer::{SAMPLE_BYTES, infer_csv, infer_ndjson};
 use crate::io::reason;
-use crate::record::{Cutter, TextFormat};
+use crate::record::{Cutter, TextFormat, with_mark};
 use crate::source::{ConnectorError, Decoder, PartitionInfo, PartitionReader, Read, Source};
 
 /// Bytes read at once: some thousand records, and enough chunks in a file of ten megabytes for all workers.
@@ -21,6 +21,7 @@ const READS_PER_CHECK: u32 = 16;
 
 /// Infers the columns, or checks that the first file can have those declared.
 pub(super) fn facts(format: &TextFormat, files: &[Listed], declared: Option<&SchemaRef>) -> Result<Option<SchemaRef>, String> {
+    let (format, mark) = format.rows();
     let needs_header = matches!(format, TextFormat::Csv(options) if options.header);
     if declared.is_some() && !needs_header {
         return Ok(declared.cloned());
@@ -41,11 +42,15 @@ pub(super) fn facts(format: &TextFormat, files: &[Listed], declared: Option<&Sch
     match (declared, format) {
         (Some(declared), TextFormat::Csv(options)) => {
             if let Some(layout) = header(&sample, options).map_err(in_file)? {
-                layout.check(declared).map_err(in_file)?;
+                layout.check(&with_mark(declared, mark)).map_err(in_file)?;
             }
             Ok(Some(declared.clone()))
         }
-        (Some(declared), TextFormat::Ndjson(_)) => Ok(Some(declared.clone())),
+        (Some(declared), TextFormat::Ndjson(_) | TextFormat::Debezium { .. } | TextFormat::Marked { .. }) => Ok(Some(declared.clone())),
+        (None, TextFormat::Debezium { .. } | TextFormat::Marked { .. }) => {
+            Err(in_file("the columns of a changelog are not inferred; declare them with CREATE SOURCE".into()))
+        }
+        (None, _) if mark.is_some() => Err(in_file("the columns of a changelog are not inferred; declare them with CREATE SOURCE".into())),
         (None, TextFormat::Csv(options)) => infer_csv(&sample, options, complete).map_err(in_file).map(some),
         (None, TextFormat::Ndjson(_)) => {
             if sample.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {

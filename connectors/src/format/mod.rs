@@ -4,6 +4,7 @@
 //! are read: it makes one pass over a chunk, builds Arrow columns directly and skips the rest. A bad record never stops a
 //! chunk: it becomes a [`RowError`](crate::source::RowError) with its offset, its bytes and what was found.
 
+pub(crate) mod changelog;
 mod column;
 pub mod csv;
 pub mod encode;

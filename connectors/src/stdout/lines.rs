@@ -6,9 +6,9 @@ use tidemark_planner::plan::SinkPlan;
 use super::Place;
 use crate::changes::{Epoch, Order};
 use crate::encoder::TextEncoder;
-use crate::file::writes_op;
 use crate::record::TextFormat;
 use crate::sink::{Sink, SinkReport};
+use crate::sink_changes::Shown;
 use crate::source::ConnectorError;
 
 pub(super) struct Lines {
@@ -21,10 +21,13 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(plan: &SinkPlan, format: &TextFormat, place: Place) -> Result<Self, ConnectorError> {
-        let encoder = TextEncoder::new(format, &plan.schema, writes_op(&plan.options, plan.changelog))?;
+        let wrong = |reason: String| ConnectorError::new(&plan.name, reason);
+        let debezium = matches!(format, TextFormat::Debezium { .. });
+        let shown = Shown::of(&plan.options, debezium, &plan.schema, plan.changelog).map_err(wrong)?;
+        let encoder = TextEncoder::new(format, &plan.schema, &shown, plan.key.clone())?;
         let mut buffer = Vec::new();
         encoder.begin(&mut buffer);
-        Ok(Self { place, encoder, epoch: Epoch::new(Order::of(plan)), buffer, report: SinkReport::default() })
+        Ok(Self { place, encoder, epoch: Epoch::new(Order::of(plan).shown(&shown)), buffer, report: SinkReport::default() })
     }
 }
 

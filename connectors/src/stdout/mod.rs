@@ -18,10 +18,13 @@ use tidemark_planner::connector::{ConnectorSpec, OptionKind, OptionSpec, Options
 use tidemark_planner::plan::{ChangelogKind, SinkPlan};
 
 use crate::encoder::TextEncoder;
-use crate::file::{Format, OP, check_op, count, join, text_format};
+use crate::file::{Format, OP, count, join, text_format};
+use crate::format::changelog::{Changes, NO_CHANGES};
 use crate::options::{alias, default, sink as sink_option};
+use crate::record::TextFormat;
 use crate::registry::StdoutStyle;
 use crate::sink::Sink;
+use crate::sink_changes::Shown;
 use crate::source::ConnectorError;
 
 const OWN_OPTIONS: &[OptionSpec] = &[
@@ -29,8 +32,8 @@ const OWN_OPTIONS: &[OptionSpec] = &[
         alias(
             sink_option(
                 "format",
-                OptionKind::OneOf(&["table", "changelog", "ndjson", "json", "csv"]),
-                "table prints the result once, at the end; changelog each change as it comes; ndjson and csv are for pipes.",
+                OptionKind::OneOf(&["table", "changelog", "ndjson", "json", "csv", "debezium-json"]),
+                "table prints the result once, at the end; changelog each change as it comes; ndjson, csv and debezium-json are for pipes.",
             ),
             &["print.format"],
         ),
@@ -100,10 +103,11 @@ impl Place {
     }
 }
 
-fn text(options: &Options) -> Result<Option<crate::record::TextFormat>, String> {
+fn text(options: &Options) -> Result<Option<TextFormat>, String> {
     match options.get("format") {
         Some("ndjson" | "json") => text_format(Format::Ndjson, options).map(Some),
         Some("csv") => text_format(Format::Csv, options).map(Some),
+        Some("debezium-json") => text_format(Format::Debezium, options).map(Some),
         _ => Ok(None),
     }
 }
@@ -112,11 +116,15 @@ fn text(options: &Options) -> Result<Option<crate::record::TextFormat>, String> 
 pub(crate) fn check_sink(options: &Options, schema: &SchemaRef, changelog: ChangelogKind) -> Result<(), String> {
     match text(options)? {
         Some(format) => {
-            check_op(options, schema, changelog)?;
-            TextEncoder::new(&format, schema, false).map(drop).map_err(|error| error.reason)
+            let debezium = matches!(format, TextFormat::Debezium { .. });
+            let shown = Shown::of(options, debezium, schema, changelog)?;
+            TextEncoder::new(&format, schema, &shown, None).map(drop).map_err(|error| error.reason)
         }
         None if options.get("op").is_some() => {
             Err("option \"op\" is for the formats ndjson and csv; a changelog shows its diffs anyway".into())
+        }
+        None if Changes::from_options(options, false)? != NO_CHANGES => {
+            Err("the options of changelogs are for the formats ndjson and csv; a changelog shows its diffs anyway".into())
         }
         None => Ok(()),
     }

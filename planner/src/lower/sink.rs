@@ -67,6 +67,7 @@ impl Lowering<'_> {
         connectors
             .check_sink(&request.connector, &request.options, &schema, rel.props.changelog)
             .map_err(|reason| vec![PlanError::new("plan::sink", reason, request.span).label(format!("sink \"{}\"", request.name))])?;
+        let key = sink_key(&rel, &request, connectors.needs_key(&request.connector, &request.options)).map_err(|error| vec![*error])?;
         let id = SinkId(u32::try_from(self.sinks.len()).unwrap_or(u32::MAX));
         let time = rel.props.watermarks.iter().filter(|(_, watermark)| watermark.domain == TimeDomain::EventTime);
         self.sinks.push(SinkPlan {
@@ -75,7 +76,7 @@ impl Lowering<'_> {
             options: request.options,
             schema,
             changelog: rel.props.changelog,
-            key: request.key.or_else(|| rel.props.unique_keys.first().cloned()),
+            key,
             time_column: time.map(|(place, _)| *place).min(),
             bounded: rel.props.bounded,
         });
@@ -159,6 +160,34 @@ impl Lowering<'_> {
         let wild = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(_, _)));
         if wild { None } else { self.lines.span(select.projection.get(place)?.span()) }
     }
+}
+
+/// The columns that identify a row of the sink: those declared, else those known of the query. A sink that keeps one row for each key
+/// needs one that holds.
+fn sink_key(rel: &Rel, request: &SinkRequest<'_>, needed: bool) -> std::result::Result<Option<Vec<usize>>, Box<PlanError>> {
+    let known = &rel.props.unique_keys;
+    let names = |key: &[usize]| key.iter().map(|place| rel.schema().field(*place).name().as_str()).collect::<Vec<_>>().join(", ");
+    let key = request.key.clone().or_else(|| known.first().cloned());
+    if !needed {
+        return Ok(key);
+    }
+    let Some(key) = key else {
+        let message = format!("sink \"{}\" keeps one row for each key, and the rows of this query have none", request.name);
+        let help = "Group by what identifies a row, or write each change: changelog.mode = 'retract'.";
+        return Err(Box::new(PlanError::new("plan::sink_key", message, request.span).help(help)));
+    };
+    // Rows that are unique by some columns are unique by more.
+    if known.iter().any(|unique| unique.iter().all(|place| key.contains(place))) {
+        return Ok(Some(key));
+    }
+    let message = format!("sink \"{}\" keeps one row for each {}, and this query may have several", request.name, names(&key));
+    let help = match known.first() {
+        Some(unique) => {
+            format!("Its rows differ by {}: make that the PRIMARY KEY, or write each change: changelog.mode = 'retract'.", names(unique))
+        }
+        None => format!("Group by {}, or write each change: changelog.mode = 'retract'.", names(&key)),
+    };
+    Err(Box::new(PlanError::new("plan::sink_key", message, request.span).help(help)))
 }
 
 /// Gives all text one type: some functions give views or long text.

@@ -13,6 +13,8 @@ use crate::source::ConnectorError;
 pub struct CsvEncoder {
     schema: SchemaRef,
     changes: ChangeField,
+    /// The name of the field for changes.
+    mark: String,
     delimiter: u8,
     quote: u8,
     null: Vec<u8>,
@@ -21,13 +23,9 @@ pub struct CsvEncoder {
 }
 
 /// Whether the columns can be told apart in text.
-pub(super) fn check_names(schema: &Schema, changes: ChangeField) -> Result<(), String> {
+pub(super) fn check_names(schema: &Schema, changes: ChangeField, mark: &str) -> Result<(), String> {
     let mut names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    names.extend(match changes {
-        ChangeField::None => None,
-        ChangeField::Op => Some("op"),
-        ChangeField::Diff => Some("diff"),
-    });
+    names.extend((changes != ChangeField::None).then_some(mark));
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(format!("two fields would be named \"{}\"", pair[0])),
@@ -41,23 +39,27 @@ impl CsvEncoder {
     /// # Errors
     /// When two columns have one name, there is no quote character, or null would look like something else.
     pub fn new(schema: SchemaRef, options: CsvOptions, changes: ChangeField) -> Result<Self, ConnectorError> {
+        Self::named(schema, options, changes, changes.default_name())
+    }
+
+    /// The same with another name of the field for changes.
+    ///
+    /// # Errors
+    /// As [`CsvEncoder::new`].
+    pub fn named(schema: SchemaRef, options: CsvOptions, changes: ChangeField, mark: &str) -> Result<Self, ConnectorError> {
         let failed = |reason: String| ConnectorError::new("format csv", reason);
-        check_names(&schema, changes).map_err(failed)?;
+        check_names(&schema, changes, mark).map_err(failed)?;
         let quote = options.quote.ok_or_else(|| failed("a sink needs a quote character".into()))?;
         check_null(&options.null, options.delimiter, options.quote).map_err(failed)?;
         let null = options.null.into_bytes();
         let ordinary = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.: ".contains(&byte);
         let exotic = ordinary(options.delimiter) || ordinary(quote) || !null.is_empty() && null.iter().all(|byte| ordinary(*byte));
-        Ok(Self { schema, changes, delimiter: options.delimiter, quote, null, exotic })
+        Ok(Self { schema, changes, mark: mark.to_owned(), delimiter: options.delimiter, quote, null, exotic })
     }
 
     /// Appends the header line, whatever the option `header` says.
     pub fn header(&self, out: &mut Vec<u8>) {
-        let change = match self.changes {
-            ChangeField::None => None,
-            ChangeField::Op => Some("op"),
-            ChangeField::Diff => Some("diff"),
-        };
+        let change = (self.changes != ChangeField::None).then_some(self.mark.as_str());
         let names = change.into_iter().chain(self.schema.fields().iter().map(|field| field.name().as_str()));
         for (at, name) in names.enumerate() {
             if at > 0 {
@@ -91,7 +93,7 @@ impl CsvEncoder {
             let start = out.len();
             match self.changes {
                 ChangeField::None => {}
-                ChangeField::Op => out.extend_from_slice(if diff > 0 { b"+I" } else { b"-D" }),
+                ChangeField::Op | ChangeField::Upsert => out.extend_from_slice(self.changes.word(diff).as_bytes()),
                 ChangeField::Diff => out.extend_from_slice(itoa::Buffer::new().format(diff).as_bytes()),
             }
             if self.changes != ChangeField::None && self.exotic {

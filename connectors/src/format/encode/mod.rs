@@ -4,12 +4,14 @@
 
 mod cell;
 mod csv;
+mod debezium;
 mod ndjson;
 #[cfg(test)]
 mod tests;
 
 pub use cell::TimestampStyle;
 pub use csv::CsvEncoder;
+pub use debezium::DebeziumEncoder;
 pub use ndjson::NdjsonEncoder;
 
 use arrow::array::Array;
@@ -23,6 +25,8 @@ pub enum ChangeField {
     None,
     /// A first field `op`: `+I` or `-D`, one line for each copy.
     Op,
+    /// A first field: `+U` for the row a key has now, `-D` for the last row of a key that is gone.
+    Upsert,
     /// A first field `diff`: the signed number of copies.
     Diff,
 }
@@ -35,8 +39,28 @@ impl ChangeField {
                 assert!(diff >= 0, "a retraction came to an encoder that writes no changes");
                 (diff.unsigned_abs(), diff)
             }
-            Self::Op => (diff.unsigned_abs(), diff),
+            Self::Op | Self::Upsert => (diff.unsigned_abs(), diff),
             Self::Diff => (u64::from(diff != 0), diff),
+        }
+    }
+}
+
+impl ChangeField {
+    /// The name of the first field, if no other is given.
+    fn default_name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Op | Self::Upsert => "op",
+            Self::Diff => "diff",
+        }
+    }
+
+    /// The word for a change, where words are written.
+    fn word(self, diff: i64) -> &'static str {
+        match (self, diff > 0) {
+            (_, false) => "-D",
+            (Self::Upsert, true) => "+U",
+            (_, true) => "+I",
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::source::ConnectorError;
 pub struct NdjsonEncoder {
     /// What stands before each value: brace or comma, key, colon.
     leads: Vec<Vec<u8>>,
+    /// The field for changes: brace, key, colon.
+    mark: Vec<u8>,
     changes: ChangeField,
     style: TimestampStyle,
 }
@@ -22,7 +24,15 @@ impl NdjsonEncoder {
     /// # Errors
     /// When two columns have one name, or one is named like the field for changes.
     pub fn new(schema: SchemaRef, changes: ChangeField, style: TimestampStyle) -> Result<Self, ConnectorError> {
-        csv::check_names(&schema, changes).map_err(|reason| ConnectorError::new("format ndjson", reason))?;
+        Self::named(schema, changes, changes.default_name(), style)
+    }
+
+    /// The same with another name of the field for changes.
+    ///
+    /// # Errors
+    /// As [`NdjsonEncoder::new`].
+    pub fn named(schema: SchemaRef, changes: ChangeField, name: &str, style: TimestampStyle) -> Result<Self, ConnectorError> {
+        csv::check_names(&schema, changes, name).map_err(|reason| ConnectorError::new("format ndjson", reason))?;
         let leads = schema
             .fields()
             .iter()
@@ -33,7 +43,9 @@ impl NdjsonEncoder {
                 lead
             })
             .collect();
-        Ok(Self { leads, changes, style })
+        let mut mark = b"{".to_vec();
+        mark.extend(key(name));
+        Ok(Self { leads, mark, changes, style })
     }
 
     /// Appends rows to `out`; `diffs` is `None` when all are +1. Returns the number of lines.
@@ -50,9 +62,14 @@ impl NdjsonEncoder {
             match self.changes {
                 ChangeField::None if columns.is_empty() => out.push(b'{'),
                 ChangeField::None => {}
-                ChangeField::Op => out.extend_from_slice(if diff > 0 { br#"{"op":"+I""# } else { br#"{"op":"-D""# }),
+                ChangeField::Op | ChangeField::Upsert => {
+                    out.extend_from_slice(&self.mark);
+                    out.push(b'"');
+                    out.extend_from_slice(self.changes.word(diff).as_bytes());
+                    out.push(b'"');
+                }
                 ChangeField::Diff => {
-                    out.extend_from_slice(br#"{"diff":"#);
+                    out.extend_from_slice(&self.mark);
                     out.extend_from_slice(itoa::Buffer::new().format(diff).as_bytes());
                 }
             }

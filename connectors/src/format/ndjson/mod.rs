@@ -45,6 +45,8 @@ pub struct NdjsonDecoder {
     index: Index,
     offsets: Vec<u64>,
     errors: Vec<RowError>,
+    /// A line that is `null` is passed over like an empty one.
+    tombstones: bool,
 }
 
 impl NdjsonDecoder {
@@ -55,7 +57,13 @@ impl NdjsonDecoder {
     pub fn new(schema: SchemaRef, options: NdjsonOptions) -> Result<Self, ConnectorError> {
         let rows = Records::new(schema.fields()).map_err(|reason| ConnectorError::new("format ndjson", reason))?;
         let reader = Reader::new(&options);
-        Ok(Self { schema, rows, reader, index: Index::default(), offsets: Vec::new(), errors: Vec::new() })
+        Ok(Self { schema, rows, reader, index: Index::default(), offsets: Vec::new(), errors: Vec::new(), tombstones: false })
+    }
+
+    /// The same, where a line that is `null` means nothing.
+    #[must_use]
+    pub fn with_tombstones(self) -> Self {
+        Self { tombstones: true, ..self }
     }
 
     /// Decodes whole lines. The offset of a row is `base_offset` plus the place of its line in `bytes`; a byte order mark is
@@ -102,7 +110,7 @@ impl NdjsonDecoder {
         let mut at = 0;
         while at < text.len() {
             let row = self.rows.len();
-            at = match line(&mut self.reader, &block, at, &mut self.rows) {
+            at = match line(&mut self.reader, &block, at, self.tombstones, &mut self.rows) {
                 Ok(end) => {
                     if self.rows.len() > row {
                         self.offsets.push(offset + at as u64);
@@ -124,11 +132,12 @@ impl NdjsonDecoder {
 
 /// Reads a line, which may be empty, and returns one past its end.
 #[inline]
-fn line(reader: &mut Reader, block: &Block<'_>, at: usize, rows: &mut Records) -> Fallible<usize> {
+fn line(reader: &mut Reader, block: &Block<'_>, at: usize, tombstones: bool, rows: &mut Records) -> Fallible<usize> {
     let start = block.skip_space(at);
     let end = match block.peek(start) {
         b'{' => reader.object(block, start, rows)?,
         b'\n' => start,
+        b'n' if tombstones => skip::word(block, start, "null")?,
         _ => return Err(Fault::new(format!("expected an object, found {}", skip::found(block, start)))),
     };
     let end = block.skip_space(end);
