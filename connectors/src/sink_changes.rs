@@ -1,7 +1,6 @@
 //! How a sink of rows shows what kind of change each is: not at all, by a column, as the last row of each key, or as Debezium does.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -152,6 +151,8 @@ pub(crate) fn last_of_key(rows: &RecordBatch, diffs: Option<&[i64]>, key: Option
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use arrow::array::Int64Array;
     use arrow::datatypes::DataType;
 
