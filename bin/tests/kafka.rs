@@ -131,6 +131,25 @@ fn a_sink_of_changes_is_an_upsert_with_tombstones() {
     }
 }
 
+/// What an upsert wrote is the same table when it is read as one, tombstones included.
+#[test]
+fn a_table_survives_the_topic() {
+    let Some(brokers) = broker() else { return };
+    let topic = topic("table");
+    run(&format!(
+        "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '5000', fields.i.kind = 'sequence', fields.i.start = '0');
+         CREATE SINK out WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}') AS
+         SELECT n, count(*) AS groups FROM (SELECT i % 7 AS k, count(*) AS n FROM g GROUP BY i % 7) AS counts GROUP BY n;"
+    ));
+    let read = run(&format!(
+        "CREATE SOURCE r (n BIGINT, groups BIGINT, PRIMARY KEY (n) NOT ENFORCED)
+         WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}', end = 'latest', changes = 'upsert',
+               key.fields = 'n', key.format = 'json');
+         SELECT n, groups FROM r;"
+    ));
+    assert_eq!(lines(&read), ["714,5", "715,2"]);
+}
+
 #[test]
 fn topics_are_listed_and_what_is_not_there_is_told() {
     let Some(brokers) = broker() else { return };

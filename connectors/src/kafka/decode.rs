@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, BinaryBuilder, Int32Array, Int64Array, MapBuilder, MapFieldNames, RecordBatch, RecordBatchOptions, StringArray,
-    StringBuilder, TimestampMicrosecondArray, UInt32Array,
+    StringBuilder, TimestampMicrosecondArray, UInt32Array, make_array,
 };
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef, TimeUnit};
@@ -57,6 +57,8 @@ pub(super) struct Layout {
     key: SchemaRef,
     /// For each declared column where it comes from.
     origins: Vec<Origin>,
+    /// Rows replace each other by their key, and a record without a value takes the row away.
+    upsert: bool,
 }
 
 /// Which columns stand in the key: their places, and the prefix that their names have there not.
@@ -95,6 +97,10 @@ impl Layout {
             (None, true) if except => return Err("value.fields-include = 'EXCEPT_KEY' needs key.format and key.fields".into()),
             _ => {}
         }
+        let upsert = options.get("changes") == Some("upsert");
+        if upsert && key.is_empty() {
+            return Err("changes = 'upsert' needs key.format and key.fields: a record that takes a row away has nothing but its key".into());
+        }
         if !prefix.is_empty() && !except {
             return Err("option \"key.fields-prefix\" needs value.fields-include = 'EXCEPT_KEY'".into());
         }
@@ -105,8 +111,13 @@ impl Layout {
             .enumerate()
             .map(|(place, field)| match (field.metadata().get(METADATA_KEY), key.iter().position(|it| *it == place)) {
                 (Some(name), _) => Origin::Record(name.clone()),
+                (None, Some(at)) if except || upsert => {
+                    if !except {
+                        value.push(place);
+                    }
+                    Origin::Key(at)
+                }
                 // A column that stands in both is read from the value, as Flink does.
-                (None, Some(at)) if except => Origin::Key(at),
                 (None, _) => {
                     value.push(place);
                     Origin::Value(value.len() - 1)
@@ -115,16 +126,26 @@ impl Layout {
             .collect();
         let layout = Self {
             value_format,
-            key_format: key_format.filter(|_| except),
+            key_format: key_format.filter(|_| except || upsert),
             value: project(declared, value),
             key: key_schema(declared, &key, &prefix),
             origins,
+            upsert,
         };
         layout.value_format.decoder(&layout.value, &layout.value)?;
         if let Some(format) = &layout.key_format {
             format.decoder(&layout.key, &layout.key).map_err(|reason| format!("key: {reason}"))?;
         }
         Ok(layout)
+    }
+
+    /// Whether rows that replace each other by a primary key can be taken away by the key of a record.
+    pub(super) fn check_key(&self, primary: Option<&[usize]>, declared: &SchemaRef) -> Result<(), String> {
+        let outside = |place: &&usize| !matches!(self.origins[**place], Origin::Key(_));
+        match primary.unwrap_or_default().iter().find(outside).filter(|_| self.upsert) {
+            Some(place) => Err(format!("column \"{}\" of the primary key is not in option \"key.fields\"", declared.field(*place).name())),
+            None => Ok(()),
+        }
     }
 
     /// Which parts of records the columns at some places need.
@@ -163,12 +184,13 @@ impl Layout {
             value: self.value_format.decoder(&self.value, &value).map_err(wrong)?,
             // A key that nobody reads is not looked at.
             key: match &self.key_format {
-                Some(format) if !key.fields().is_empty() => Some(format.decoder(&self.key, &key).map_err(wrong)?),
+                Some(format) if self.upsert || !key.fields().is_empty() => Some(format.decoder(&self.key, &key).map_err(wrong)?),
                 _ => None,
             },
             columns,
             schema: read_schema.clone(),
             nulls,
+            upsert: self.upsert,
         })
     }
 }
@@ -182,6 +204,8 @@ pub(super) struct KafkaDecoder {
     schema: SchemaRef,
     /// A record without a value is a row of nulls; otherwise it is bad.
     nulls: bool,
+    /// A record without a value takes the row of its key away.
+    upsert: bool,
 }
 
 impl Decoder for KafkaDecoder {
@@ -217,7 +241,13 @@ impl KafkaDecoder {
         let (rows, errors) = self.rows(messages, &values, keys.as_ref());
         let columns = self.assemble(messages, &values, keys.as_ref(), Some(&rows));
         let offsets = rows.iter().map(|row| messages.offsets[row.record as usize]).collect();
-        let diffs = values.diffs.as_ref().map(|diffs| rows.iter().map(|row| row.value.map_or(1, |at| diffs[at as usize])).collect());
+        let diff = |row: &Row| match (row.value, &values.diffs) {
+            (Some(at), Some(diffs)) => diffs[at as usize],
+            (None, _) if self.upsert => -1,
+            _ => 1,
+        };
+        let all_added = values.diffs.is_none() && !self.upsert;
+        let diffs = (!all_added).then(|| rows.iter().map(diff).collect());
         Ok(Decoded { columns, offsets: Offsets::Each(Arc::new(offsets)), diffs, errors })
     }
 
@@ -230,9 +260,9 @@ impl KafkaDecoder {
             let key = match keys.as_mut().map(|keys| keys.take(record)) {
                 None => None,
                 Some(Found::Rows(first, _)) => Some(first),
-                Some(Found::Nothing) if self.key_may_be_null() => None,
+                Some(Found::Nothing) if self.key_may_be_null() && !self.upsert => None,
                 Some(Found::Nothing) => {
-                    errors.push(bad(messages.values.bytes(record as usize), "the key is null, and a column of it is NOT NULL".into()));
+                    errors.push(bad(messages.values.bytes(record as usize), "the record has no key, and columns come from it".into()));
                     values.take(record);
                     continue;
                 }
@@ -246,6 +276,7 @@ impl KafkaDecoder {
                 Found::Rows(first, count) => rows.extend((first..first + count).map(|value| Row { record, value: Some(value), key })),
                 Found::Wrong(reason) => errors.push(bad(messages.values.bytes(record as usize), reason.to_owned())),
                 Found::Nothing if messages.values.get(record as usize).is_some() => {}
+                Found::Nothing if self.upsert => rows.push(Row { record, value: None, key }),
                 Found::Nothing if !self.nulls => {
                     let reason = "the record has no value; tombstones = 'null' makes it a row of nulls".to_owned();
                     errors.push(bad(messages.keys_or_nothing(record as usize), reason));
@@ -279,6 +310,7 @@ impl KafkaDecoder {
             }
         };
         let columns = self.columns.iter().zip(self.schema.fields()).map(|(origin, field)| match origin {
+            Origin::Value(at) if self.upsert && !field.is_nullable() => without_nulls(&pick(values.columns[*at].clone(), &|row| row.value)),
             Origin::Value(at) => pick(values.columns[*at].clone(), &|row| row.value),
             Origin::Key(at) => {
                 let keys = keys.unwrap_or_else(|| panic!("a column of the key has a decoder"));
@@ -291,6 +323,15 @@ impl KafkaDecoder {
         RecordBatch::try_new_with_options(self.schema.clone(), columns.collect(), &options)
             .unwrap_or_else(|error| panic!("columns were made for the schema: {error}"))
     }
+}
+
+/// The column with whatever stands under its nulls: of a row that is taken away only the key is read.
+fn without_nulls(array: &ArrayRef) -> ArrayRef {
+    if array.null_count() == 0 {
+        return array.clone();
+    }
+    let data = array.to_data().into_builder().nulls(None).null_count(0).build();
+    make_array(data.unwrap_or_else(|error| panic!("values under nulls are valid: {error}")))
 }
 
 /// What was found of a record.

@@ -36,7 +36,12 @@ pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<S
     if let Some(declared) = declared {
         Layout::new(options, declared)?;
     }
-    Ok(SourceFacts::append_only(None, source.end.is_some()))
+    let changelog = match options.get("changes") {
+        Some("upsert") => ChangelogKind::Upsert,
+        Some("op") => return Err("changes = 'op' is written and not read; read the field op as a column, or say changes = 'upsert'".into()),
+        _ => ChangelogKind::AppendOnly,
+    };
+    Ok(SourceFacts { changelog, ..SourceFacts::append_only(None, source.end.is_some()) })
 }
 
 /// Opens the source.

@@ -105,11 +105,15 @@ const OWN: &[OptionSpec] = &[
         ),
         "error",
     ),
-    sink(
-        "changes",
-        OptionKind::OneOf(&["append", "upsert", "op"]),
-        "How changes are written: append takes only rows that are added; upsert writes the newest row of each key, and no value when it is gone; \
-         op writes each change with a first field op, +I or -D. If not given, append where rows are only added, else upsert.",
+    alias(
+        both(source(
+            "changes",
+            OptionKind::OneOf(&["append", "upsert", "op"]),
+            "How records stand for changes. append: each is a row that is added. upsert: each is the newest row of its key, and one without a \
+             value takes the row away. op, for sinks: each is a change with a first field op, +I or -D. If not given, append; for sinks of \
+             rows that can be taken back, upsert.",
+        )),
+        &["changelog.mode"],
     ),
     default(
         alias(

@@ -4,7 +4,7 @@
 //! whoever does not read makes it stop fetching. Readers take from the queues without waiting; a thread beside them starts
 //! partitions, commits offsets and listens for errors.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -38,6 +38,8 @@ const AHEAD_KIB_MIN: usize = 1 << 10;
 const LISTEN: Duration = Duration::from_millis(10);
 /// Turns of that thread between two commits.
 const TURNS_PER_COMMIT: u32 = 20;
+/// And between two looks for new partitions.
+const TURNS_PER_LOOK: u32 = 3_000;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What these mutexes hold is whole between statements.
@@ -80,6 +82,8 @@ struct Shared {
     partitions: Vec<Partition>,
     wanted: Wanted,
     commits: bool,
+    /// The source does not end by itself.
+    endless: bool,
     /// Offsets to commit, by partition.
     acknowledged: Mutex<BTreeMap<usize, u64>>,
     stop: AtomicBool,
@@ -125,6 +129,7 @@ impl KafkaSource {
         let wrong = |reason: String| ConnectorError::new(&plan.name, reason);
         let source = SourceOptions::from_options(&plan.options).map_err(wrong)?;
         let layout = Layout::new(&plan.options, &plan.declared).map_err(wrong)?;
+        layout.check_key(plan.key.as_deref(), &plan.declared).map_err(wrong)?;
         let mut config = config(&plan.name, &plan.options, &source).map_err(wrong)?;
         let context = || Context { health: Health::new(&plan.name) };
         let create = |config: &ClientConfig| -> Result<BaseConsumer<Context>, ConnectorError> {
@@ -173,6 +178,7 @@ impl KafkaSource {
             partitions,
             wanted: layout.wanted(&plan.read),
             commits: source.group.is_some(),
+            endless: source.end.is_none(),
             acknowledged: Mutex::default(),
             stop: AtomicBool::new(false),
         });
@@ -300,9 +306,26 @@ impl Drop for KafkaSource {
     }
 }
 
+/// Tells of partitions that were added since the run began: they are read by the next run.
+fn look_for_partitions(shared: &Shared, told: &mut BTreeSet<(String, i32)>) {
+    let topics: BTreeSet<&str> = shared.partitions.iter().map(|partition| &*partition.topic).collect();
+    for topic in topics {
+        let Ok(answer) = shared.consumer.fetch_metadata(Some(topic), Duration::from_secs(1)) else { return };
+        for number in answer.topics().iter().flat_map(|it| it.partitions()).map(rdkafka::metadata::MetadataPartition::id) {
+            let known = shared.partitions.iter().any(|partition| *partition.topic == *topic && partition.number == number);
+            if !known && told.insert((topic.to_owned(), number)) {
+                tracing::warn!(
+                    "{}: partition {topic}/{number} was added and is not read; start the run again to read it",
+                    shared.health().name()
+                );
+            }
+        }
+    }
+}
+
 /// What the thread beside the readers does.
 fn attend(shared: &Arc<Shared>) {
-    let mut turn = 0u32;
+    let (mut turn, mut told) = (0u32, BTreeSet::new());
     while !shared.stop.load(Ordering::Relaxed) {
         start_partitions(shared);
         // Errors reach the context; records have queues of their own by now.
@@ -312,6 +335,9 @@ fn attend(shared: &Arc<Shared>) {
         turn += 1;
         if turn.is_multiple_of(TURNS_PER_COMMIT) {
             commit(shared, CommitMode::Async);
+        }
+        if shared.endless && turn.is_multiple_of(TURNS_PER_LOOK) {
+            look_for_partitions(shared, &mut told);
         }
     }
 }

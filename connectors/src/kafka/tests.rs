@@ -231,6 +231,46 @@ fn bad_records_are_told_with_their_offsets() {
 }
 
 #[test]
+fn rows_replace_each_other_and_tombstones_take_them_away() {
+    let cluster = cluster(&[("t", 1)]);
+    produce(
+        &cluster,
+        "t",
+        &[
+            (0, Some("{\"k\":1}"), Some("{\"k\":1,\"n\":5}")),
+            (0, Some("{\"k\":2}"), Some("{\"k\":2,\"n\":6}")),
+            (0, Some("{\"k\":1}"), None),
+            (0, None, Some("{\"k\":3,\"n\":7}")),
+            (0, None, None),
+            (0, Some("{\"k\":2}"), Some("oops")),
+        ],
+    );
+    let declared: SchemaRef = Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, false), Field::new("n", DataType::Int64, false)]));
+    let options = [("topic", "t"), ("end", "latest"), ("changes", "upsert"), ("key.format", "json"), ("key.fields", "k")];
+    let plan = source_plan(&cluster, &options, &declared);
+    assert_eq!(facts(&plan.options, Some(&declared)).expect("valid").changelog, ChangelogKind::Upsert);
+    let source = open_source(&plan).expect("opened");
+    let (mut reader, mut decoder) = (source.open(0).expect("opened"), source.decoder());
+    let decoded = loop {
+        match reader.next().expect("read") {
+            Read::Chunk(chunk) if chunk.offset == 0 => break decoder.decode(chunk).expect("decoded"),
+            Read::Pending => std::thread::sleep(Duration::from_millis(1)),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(decoded.columns.column(0).as_primitive::<Int64Type>().values().to_vec(), [1, 2, 1]);
+    assert_eq!(decoded.diffs, Some(vec![1, 1, -1]));
+    let errors: Vec<(u64, &str)> = decoded.errors.iter().map(|error| (error.offset, error.reason.as_str())).collect();
+    assert_eq!(
+        errors[..2],
+        [(3, "the record has no key, and columns come from it"), (4, "the record has no key, and columns come from it")]
+    );
+    assert_eq!(errors[2].0, 5);
+    let keyless = facts(&source_plan(&cluster, &[("topic", "t"), ("changes", "upsert")], &declared).options, Some(&declared));
+    assert!(keyless.expect_err("refused").contains("needs key.format and key.fields"));
+}
+
+#[test]
 fn a_group_goes_on_behind_what_was_acknowledged() {
     let cluster = cluster(&[("t", 1)]);
     let values: Vec<String> = (0..10).map(|n| format!("{{\"n\":{n}}}")).collect();

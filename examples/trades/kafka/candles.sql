@@ -10,7 +10,8 @@ CREATE SOURCE trades (
     connector = 'kafka',
     brokers = '${BROKERS:-localhost:9092}',
     topic = 'trades',
-    group = 'candles'
+    group = 'candles',
+    watermark.idle-timeout = '5s'
 ) ON ERROR SKIP;
 
 CREATE SINK candles WITH (

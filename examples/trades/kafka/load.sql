@@ -15,6 +15,8 @@ CREATE SINK trades WITH (
     connector = 'kafka',
     brokers = '${BROKERS:-localhost:9092}',
     topic = 'trades',
+    key.fields = 'symbol',
+    key.format = 'raw',
     timestamp.field = 'trade_time'
 ) AS
 SELECT trade_id, symbol, price, volume, trade_time FROM file;
