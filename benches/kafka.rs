@@ -80,7 +80,7 @@ fn main() {
     let (brokers, topic) = (broker.address.as_str(), format!("bids-{}", std::process::id()));
     let (_, seconds) = statements(
         &format!(
-            "CREATE SOURCE bid WITH (connector = 'nexmark', table = 'bid', events = '{events}');
+            "CREATE SOURCE bid WITH (connector = 'nexmark', shape = 'bid', events = '{events}');
              CREATE SINK out WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}', compression = 'none', linger = '5ms') AS
              SELECT * FROM bid;"
         ),

@@ -131,6 +131,47 @@ fn a_sink_of_changes_is_an_upsert_with_tombstones() {
     }
 }
 
+/// A broker that goes away and comes back in the middle of a run: nothing is lost, and nothing is there twice.
+#[test]
+fn a_run_outlives_its_broker() {
+    if std::env::var_os("TIDEMARK_KAFKA").is_some() {
+        println!("skipped: the broker that TIDEMARK_KAFKA names is not ours to stop");
+        return;
+    }
+    let Some(Broker { address, _folder: Some(folder) }) = start() else { return };
+    let script = root().join("tests/kafka/broker");
+    let broker = |command: &str, more: &[&str]| {
+        let done = Command::new(&script).arg(command).arg(folder.path()).args(more).output().expect("the script runs");
+        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    let quick = "properties.reconnect.backoff.max.ms = '500'";
+    let read_and_write = format!(
+        "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '20000', rows-per-second = '4000', fields.i.kind = 'sequence');
+         CREATE SINK feed WITH (connector = 'kafka', brokers = '{address}', topic = 'one', {quick}) AS SELECT i FROM g;"
+    );
+    let copy = format!(
+        "CREATE SOURCE r (i BIGINT) WITH (connector = 'kafka', brokers = '{address}', topic = 'one', {quick});
+         CREATE SINK two WITH (connector = 'kafka', brokers = '{address}', topic = 'two', {quick}) AS SELECT i FROM r;"
+    );
+    let writer = support::start(&["run", "-q", "-e", &read_and_write]).spawn().expect("started");
+    std::thread::sleep(Duration::from_secs(1));
+    let copier = support::start(&["run", "-q", "--limit-time", "25s", "-e", &copy]).spawn().expect("started");
+    std::thread::sleep(Duration::from_secs(1));
+    broker("stop", &[]);
+    std::thread::sleep(Duration::from_secs(1));
+    broker("start", &[address.rsplit(':').next().expect("a port")]);
+    for mut run in [writer, copier] {
+        assert!(run.wait().expect("ended").success());
+    }
+    for topic in ["one", "two"] {
+        let read = run(&format!(
+            "CREATE SOURCE r (i BIGINT) WITH (connector = 'kafka', brokers = '{address}', topic = '{topic}', end = 'latest');
+             SELECT count(*) AS n, count(DISTINCT i) AS different FROM r;"
+        ));
+        assert_eq!(lines(&read), ["20000,20000"], "{topic}");
+    }
+}
+
 /// What an upsert wrote is the same table when it is read as one, tombstones included.
 #[test]
 fn a_table_survives_the_topic() {

@@ -360,11 +360,18 @@ fn start_partitions(shared: &Arc<Shared>) {
             }
         }
         // Fetching begins with the assignment: what came before a partition had a queue lies in the common one. It is first in order.
-        while let Some(result) = shared.consumer.poll(2 * LISTEN) {
-            if let Ok(message) = result
-                && let Some((_, early, _)) = queues.get_mut(&(Arc::from(message.topic()), message.partition()))
-            {
-                early.push_back(message.detach());
+        // A poll that only served an event gives nothing either, so one without a record is not yet the end.
+        let mut quiet = 0;
+        while quiet < 3 {
+            match shared.consumer.poll(LISTEN) {
+                Some(Ok(message)) => {
+                    quiet = 0;
+                    if let Some((_, early, _)) = queues.get_mut(&(Arc::from(message.topic()), message.partition())) {
+                        early.push_back(message.detach());
+                    }
+                }
+                Some(Err(_)) => {}
+                None => quiet += 1,
             }
         }
         Ok::<_, KafkaError>(queues)
