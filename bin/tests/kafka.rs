@@ -146,7 +146,7 @@ fn a_run_outlives_its_broker() {
     };
     let quick = "properties.reconnect.backoff.max.ms = '500'";
     let read_and_write = format!(
-        "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '20000', rows-per-second = '4000', fields.i.kind = 'sequence');
+        "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '48000', rows-per-second = '4000', fields.i.kind = 'sequence');
          CREATE SINK feed WITH (connector = 'kafka', brokers = '{address}', topic = 'one', {quick}) AS SELECT i FROM g;"
     );
     let copy = format!(
@@ -155,7 +155,7 @@ fn a_run_outlives_its_broker() {
     );
     let writer = support::start(&["run", "-q", "-e", &read_and_write]).spawn().expect("started");
     std::thread::sleep(Duration::from_secs(1));
-    let copier = support::start(&["run", "-q", "--limit-time", "25s", "-e", &copy]).spawn().expect("started");
+    let copier = support::start(&["run", "-q", "--limit-time", "30s", "-e", &copy]).spawn().expect("started");
     std::thread::sleep(Duration::from_secs(1));
     broker("stop", &[]);
     std::thread::sleep(Duration::from_secs(1));
@@ -168,7 +168,7 @@ fn a_run_outlives_its_broker() {
             "CREATE SOURCE r (i BIGINT) WITH (connector = 'kafka', brokers = '{address}', topic = '{topic}', end = 'latest');
              SELECT count(*) AS n, count(DISTINCT i) AS different FROM r;"
         ));
-        assert_eq!(lines(&read), ["20000,20000"], "{topic}");
+        assert_eq!(lines(&read), ["48000,48000"], "{topic}");
     }
 }
 
