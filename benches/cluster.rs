@@ -1,0 +1,209 @@
+//! Two processes against one: what crossing a process costs.
+//!
+//! ```text
+//! cargo bench --bench cluster
+//! cargo bench --bench cluster -- --events 2000000 --queries q0,q5 --runs 3 --seconds 5
+//! ```
+//! Throughput: Nexmark's generator with two partitions, as one process with two workers and as two processes with one worker each,
+//! in turns; the best run of each counts, and `share` is the second's speed in that of the first. Time runs from the moment the
+//! processes have met to the end of the slower one. Latency: rows that are read in one process and written in another, against
+//! rows that stay in one; the two processes are threads of this one, so that they share a clock, and talk through sockets as
+//! processes do.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use tidemark_connectors::io::{DeadLetters, Io};
+use tidemark_connectors::sink::{Placement, Sink};
+use tidemark_connectors::source::{Chunk, ChunkBody, ConnectorError, PartitionReader, Read, Source};
+use tidemark_connectors::{Connectors, StdoutStyle};
+use tidemark_dataflow::cluster::{ClusterConfig, PEER_TIMEOUT, WAIT};
+use tidemark_dataflow::control::Control;
+use tidemark_dataflow::run::{RunConfig, run};
+use tidemark_planner::plan::{SinkPlan, SourcePlan};
+use tidemark_testing::batches::BatchIo;
+use tidemark_testing::run::{plan, plan_with};
+
+mod support;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+const QUERIES: [(&str, &str); 4] = [
+    ("q0", r#"SELECT auction, bidder, price, "dateTime", extra FROM bid"#),
+    ("q1", r#"SELECT auction, bidder, 0.908 * price AS price, "dateTime", extra FROM bid"#),
+    ("q2", "SELECT auction, price FROM bid WHERE MOD(auction, 123) = 0"),
+    (
+        "q5",
+        r#"SELECT max(num) AS maxn, starttime, endtime FROM (
+             SELECT auction, count(*) AS num, window_start AS starttime, window_end AS endtime
+             FROM TABLE(HOP(TABLE bid, DESCRIPTOR("dateTime"), INTERVAL '2' SECOND, INTERVAL '10' SECOND))
+             GROUP BY auction, window_start, window_end
+           ) AS counts GROUP BY starttime, endtime"#,
+    ),
+];
+
+fn main() {
+    if support::argument("child").is_some() {
+        return child();
+    }
+    let (events, runs) = (support::number("events", 4_000_000), support::number("runs", 3));
+    let mut table = Vec::new();
+    for name in support::list("queries", "q0,q1,q2,q5") {
+        let best = |processes: usize, best: f64| measure(&name, events, processes).min(best);
+        let (mut one, mut two) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..runs {
+            one = best(1, one);
+            two = best(2, two);
+        }
+        let speed = |seconds: f64| format!("{:.2}", events as f64 / seconds / 1e6);
+        table.push(vec![name, "1x2 / 2x1".to_owned(), speed(one), speed(two), format!("{:.0} %", one / two * 100.0)]);
+    }
+    support::table(&["query", "shape", "M events/s", "M events/s", "share"], &table);
+    println!();
+    let duration = Duration::from_secs(support::number("seconds", 5));
+    let (stays, crosses) = (latency(1, duration), latency(2, duration));
+    let ms = |us: u64| format!("{:.2}", us as f64 / 1e3);
+    let row = |name: &str, sorted: &[u64]| {
+        vec![name.to_owned(), sorted.len().to_string(), ms(support::quantile(sorted, 0.5)), ms(support::quantile(sorted, 0.99))]
+    };
+    support::table(&["rows", "count", "p50 ms", "p99 ms"], &[row("stay", &stays), row("cross", &crosses)]);
+    let added = support::quantile(&crosses, 0.5) as i64 - support::quantile(&stays, 0.5) as i64;
+    println!("crossing adds {:.2} ms to the median", added as f64 / 1e3);
+}
+
+fn free_addresses(count: usize) -> Vec<String> {
+    let free: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    free.iter().map(|one| one.local_addr().expect("an address").to_string()).collect()
+}
+
+fn place(process: usize, addresses: &[String]) -> Option<ClusterConfig> {
+    (addresses.len() > 1).then(|| ClusterConfig {
+        process,
+        addresses: addresses.to_vec(),
+        secret: None,
+        wait: WAIT,
+        peer_timeout: PEER_TIMEOUT,
+        build: String::new(),
+    })
+}
+
+/// Seconds that a query takes.
+fn measure(name: &str, events: u64, processes: usize) -> f64 {
+    let addresses = free_addresses(processes).join(",");
+    let program = std::env::current_exe().expect("this program");
+    let start = |process: usize| -> Child {
+        let arguments = [("child", name), ("addresses", &addresses), ("process", &process.to_string()), ("events", &events.to_string())]
+            .map(|(key, value)| format!("--{key}={value}"));
+        Command::new(&program).args(arguments).stdout(Stdio::piped()).spawn().expect("a process")
+    };
+    let children: Vec<Child> = (0..processes).map(start).collect();
+    let seconds = children.into_iter().map(|child| {
+        let output = child.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.trim().parse::<f64>().unwrap_or_else(|_| panic!("{name} failed: {text}"))
+    });
+    seconds.fold(0.0, f64::max)
+}
+
+fn child() {
+    let name = support::argument("child").unwrap_or_default();
+    let addresses = support::list("addresses", "");
+    let events = support::number("events", 0);
+    let (_, query) = QUERIES.iter().find(|(other, _)| *other == name).unwrap_or_else(|| panic!("there is no query {name}"));
+    let sql = format!(
+        "CREATE SOURCE bid WITH (connector = 'nexmark', shape = 'bid', events = {events}, partitions = 2);
+         CREATE SINK out WITH (connector = 'blackhole') AS {query};"
+    );
+    let io = Timed { inner: Connectors::of_process(StdoutStyle::default()), met: Mutex::new(Instant::now()) };
+    let program = plan_with(&sql, &io.inner).unwrap_or_else(|errors| panic!("{errors:#?}\n{sql}"));
+    let cluster = place(support::number("process", 0) as usize, &addresses);
+    let config = RunConfig { workers: if cluster.is_some() { 1 } else { 2 }, cluster, ..RunConfig::default() };
+    run(Arc::new(program.plan.expect("a query")), &io, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}"));
+    println!("{:.4}", io.met.lock().unwrap_or_else(PoisonError::into_inner).elapsed().as_secs_f64());
+}
+
+/// The real connectors; sinks are opened when the processes have met.
+struct Timed {
+    inner: Connectors,
+    met: Mutex<Instant>,
+}
+
+impl Io for Timed {
+    fn open_source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, ConnectorError> {
+        self.inner.open_source(plan)
+    }
+
+    fn placement(&self, plan: &SinkPlan) -> Placement {
+        self.inner.placement(plan)
+    }
+
+    fn open_sink(&self, plan: &SinkPlan, worker: usize) -> Result<Box<dyn Sink>, ConnectorError> {
+        *self.met.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.inner.open_sink(plan, worker)
+    }
+
+    fn open_dead_letters(&self, path: &str) -> Result<Box<dyn DeadLetters>, ConnectorError> {
+        self.inner.open_dead_letters(path)
+    }
+}
+
+/// Rows of one number: microseconds since the start, every millisecond.
+struct Paced {
+    start: Instant,
+    duration: Duration,
+    given: u64,
+}
+
+impl PartitionReader for Paced {
+    fn next(&mut self) -> Result<Read, ConnectorError> {
+        let elapsed = self.start.elapsed();
+        if elapsed > self.duration {
+            return Ok(Read::End);
+        }
+        if (elapsed.as_millis() as u64) < self.given {
+            return Ok(Read::Pending);
+        }
+        self.given = elapsed.as_millis() as u64 + 1;
+        let sent: ArrayRef = Arc::new(Int64Array::from(vec![elapsed.as_micros() as i64]));
+        let rows = RecordBatch::try_from_iter([("sent", sent)]).expect("a column");
+        Ok(Read::Chunk(Chunk { offset: self.given, bytes: 8, body: ChunkBody::Rows(rows) }))
+    }
+}
+
+/// Latencies of rows from their reading to the sink, in microseconds, ascending. The rows are those of the second partition, which
+/// is the second process's; the sink is the first's.
+fn latency(processes: usize, duration: Duration) -> Vec<u64> {
+    let start = Instant::now();
+    let latencies = Arc::new(Mutex::new(Vec::new()));
+    let all = Arc::clone(&latencies);
+    let on_write = Arc::new(move |rows: &RecordBatch, _: Option<&[i64]>| {
+        let now = start.elapsed().as_micros() as i64;
+        let sent = rows.column(0).as_primitive::<Int64Type>();
+        // What comes before the engine is warm is not measured.
+        let late = sent.values().iter().filter(|sent| **sent > 500_000).map(|sent| (now - sent).max(0) as u64);
+        all.lock().unwrap_or_else(PoisonError::into_inner).extend(late);
+    });
+    let nothing = Paced { start, duration: Duration::ZERO, given: 0 };
+    let readers: Vec<Box<dyn PartitionReader>> = vec![Box::new(nothing), Box::new(Paced { start, duration, given: 0 })];
+    let io = BatchIo::new(readers, Placement::OneWorker, on_write);
+    let program = plan("CREATE SOURCE t (sent BIGINT) WITH (connector = 'test'); SELECT sent FROM t;");
+    let plan = Arc::new(program.unwrap_or_else(|errors| panic!("{errors:#?}")).plan.expect("a query"));
+    let addresses = free_addresses(processes);
+    std::thread::scope(|scope| {
+        for process in 0..processes {
+            let (plan, io, cluster) = (Arc::clone(&plan), &io, place(process, &addresses));
+            scope.spawn(move || {
+                let config = RunConfig { workers: 2 / processes, cluster, ..RunConfig::default() };
+                run(plan, io, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}"));
+            });
+        }
+    });
+    let mut sorted = latencies.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    sorted.sort_unstable();
+    sorted
+}
