@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tidemark_testing::oracle::{Case, Generator};
 use tidemark_testing::property::{check, job, shrink};
-use tidemark_testing::run::run;
+use tidemark_testing::run::run_group;
 use tidemark_testing::script::outcome_text;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -42,19 +42,21 @@ fn streaming_equals_batch() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n\n"));
 }
 
-/// The same seed gives the same changes, diff for diff, whatever the number of workers and the chunking.
+/// The same seed gives the same changes, diff for diff, whatever the number of workers and processes and the chunking.
 #[test]
 fn workers_and_chunking_leave_no_trace() {
     for seed in 0..number("TIDEMARK_CASES", 150) / 5 {
         let case = Generator::new(1_000_000 + seed).case();
         let mut first: Option<String> = None;
-        for (workers, chunking) in [(1, None), (2, Some(1)), (3, Some(2)), (4, Some(3))] {
+        for (processes, workers, chunking) in
+            [(1, 1, None), (1, 2, Some(1)), (1, 3, Some(2)), (1, 4, Some(3)), (2, 1, Some(4)), (2, 2, Some(5))]
+        {
             let mut job = job(&case, workers);
             job.chunking = chunking;
-            let text = outcome_text(&run(&job));
+            let text = outcome_text(&run_group(&job, processes));
             match &first {
                 None => first = Some(text),
-                Some(first) => assert_eq!(*first, text, "seed {seed}, {workers} workers\n{}", job.sql),
+                Some(first) => assert_eq!(*first, text, "seed {seed}, {processes}x{workers} workers\n{}", job.sql),
             }
         }
     }
