@@ -20,7 +20,7 @@ const CLOCKS: [&str; 8] =
     ["now", "current_timestamp", "current_date", "current_time", "localtime", "localtimestamp", "today", "unix_timestamp"];
 
 /// Functions the planner itself understands.
-const BUILT_IN: [&str; 3] = ["unnest", "unnest_outer", "make_map"];
+const BUILT_IN: [&str; 4] = ["unnest", "unnest_outer", "make_map", crate::parse::WITHIN];
 
 /// Checks a query. Sources it reads are resolved, and what is wrong with them is told here.
 pub(super) fn check(catalog: &Catalog<'_>, query: &Query) -> Vec<PlanError> {
@@ -65,9 +65,45 @@ impl Checker<'_> {
             | J::Anti(_)
             | J::LeftAnti(_)
             | J::RightAnti(_)
+            | J::AsOf { .. }
             | J::CrossJoin(ast::JoinConstraint::None) => {}
             J::CrossApply | J::OuterApply => self.not_yet("APPLY is", join.span(), "Write JOIN LATERAL (…) ON TRUE."),
             _ => self.not_yet("this kind of join is", join.span(), "Write JOIN, LEFT JOIN, RIGHT JOIN, FULL JOIN or CROSS JOIN."),
+        }
+    }
+
+    /// Where rows of the right side stay without a match, a column of USING comes from either side; left's own could not be told from it.
+    fn using_of_right(&mut self, select: &Select) {
+        use ast::JoinOperator as J;
+        for from in &select.from {
+            let mut names: Vec<String> = super::joins::name_of(&from.relation).into_iter().collect();
+            for join in &from.joins {
+                if let J::Right(it) | J::RightOuter(it) | J::FullOuter(it) = &join.join_operator
+                    && let ast::JoinConstraint::Using(columns) = it
+                {
+                    let columns: Vec<String> = columns.iter().map(ToString::to_string).collect();
+                    self.refuse_qualified(select, &names, &columns);
+                }
+                names.extend(super::joins::name_of(&join.relation));
+            }
+        }
+    }
+
+    fn refuse_qualified(&mut self, select: &Select, relations: &[String], columns: &[String]) {
+        let mut found = Vec::new();
+        let _ = ast::visit_expressions(select, |expr| {
+            if let Expr::CompoundIdentifier(parts) = expr
+                && let [.., relation, column] = parts.as_slice()
+                && relations.iter().any(|it| it.eq_ignore_ascii_case(&relation.value))
+                && columns.iter().any(|it| it.eq_ignore_ascii_case(&column.value))
+            {
+                found.push((expr.to_string(), column.value.clone(), expr.span()));
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        for (whole, column, span) in found {
+            let way_out = format!("Write {column} for the column both sides give, or join with ON.");
+            self.not_yet(&format!("\"{whole}\" of a RIGHT or FULL JOIN USING is"), span, &way_out);
         }
     }
 
@@ -148,8 +184,16 @@ impl Visitor for Checker<'_> {
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
         for from in &select.from {
+            if let TableFactor::Table { version: Some(_), .. } = &from.relation {
+                self.not_yet(
+                    "a version of a relation without a join is",
+                    from.relation.span(),
+                    "Join it: FROM a JOIN b FOR SYSTEM_TIME AS OF a.ts ON ….",
+                );
+            }
             from.joins.iter().for_each(|join| self.join(join));
         }
+        self.using_of_right(select);
         if let Some(lateral) = select.lateral_views.first() {
             self.not_yet("LATERAL VIEW is", lateral.span(), "Write unnest(items) in SELECT.");
         }
@@ -187,9 +231,7 @@ impl Visitor for Checker<'_> {
             }
             TableFactor::Table { .. } | TableFactor::Derived { .. } => {}
             TableFactor::NestedJoin { table_with_joins, .. } => table_with_joins.joins.iter().for_each(|join| self.join(join)),
-            TableFactor::UNNEST { .. } => {
-                self.not_yet("UNNEST in FROM is", factor.span(), "Write it in SELECT: SELECT unnest(items) FROM ….")
-            }
+            TableFactor::UNNEST { .. } => {}
             _ => match WindowTable::decode(factor) {
                 Some((table, _)) => match &table.data {
                     Expr::Identifier(name) => self.relation(&name.value, name.span),

@@ -7,6 +7,9 @@ use datafusion_sql::sqlparser::ast::{self, Query, Select, Spanned, TableFactor, 
 use crate::Span;
 use crate::parse::{LineIndex, WindowTable};
 
+/// The name that a subquery in an expression goes by among [`joins`].
+pub(crate) const SUBQUERY: &str = "(subquery)";
+
 /// The relations a query joins to others: the name each goes by, and where it is written, condition included.
 pub(crate) fn joins(lines: &LineIndex<'_>, query: &Query) -> Vec<(String, Span)> {
     struct Finder<'a>(&'a LineIndex<'a>, Vec<(String, Span)>);
@@ -31,6 +34,18 @@ pub(crate) fn joins(lines: &LineIndex<'_>, query: &Query) -> Vec<(String, Span)>
             }
             ControlFlow::Continue(())
         }
+        fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+            if let ast::Expr::InSubquery { .. }
+            | ast::Expr::Exists { .. }
+            | ast::Expr::Subquery(_)
+            | ast::Expr::AnyOp { .. }
+            | ast::Expr::AllOp { .. } = expr
+                && let Some(span) = self.0.span(expr.span())
+            {
+                self.1.push((SUBQUERY.into(), span));
+            }
+            ControlFlow::Continue(())
+        }
         fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
             if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
                 self.table(table_with_joins);
@@ -44,7 +59,7 @@ pub(crate) fn joins(lines: &LineIndex<'_>, query: &Query) -> Vec<(String, Span)>
 }
 
 /// The name a relation goes by.
-fn name_of(factor: &TableFactor) -> Option<String> {
+pub(super) fn name_of(factor: &TableFactor) -> Option<String> {
     let alias = match factor {
         TableFactor::Table { alias, .. }
         | TableFactor::Derived { alias, .. }

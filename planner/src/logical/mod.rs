@@ -2,6 +2,7 @@
 //!
 //! From a parsed query to DataFusion's logical plan with our streaming nodes: names resolved, types coerced, nothing optimised yet.
 
+mod as_of;
 mod blame;
 mod check;
 mod errors;
@@ -10,6 +11,7 @@ mod names;
 mod numbers;
 mod scan;
 mod sets;
+mod special_joins;
 mod subquery_names;
 mod view;
 mod windows;
@@ -31,9 +33,10 @@ use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use datafusion_sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast;
 
+pub(crate) use as_of::AsOf;
 pub(crate) use blame::calls;
 pub(crate) use errors::{located, place};
-pub(crate) use joins::joins;
+pub(crate) use joins::{SUBQUERY, joins};
 pub(crate) use scan::SourceScan;
 pub(crate) use sets::SetNode;
 pub(crate) use view::{QueryScope, ViewBody};

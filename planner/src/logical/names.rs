@@ -146,6 +146,7 @@ impl VisitorMut for Collector<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        super::special_joins::encode(&mut select.from);
         for item in &select.projection {
             if let SelectItem::ExprWithAlias { alias, .. } = item {
                 self.known.add(&alias.value);
@@ -155,6 +156,9 @@ impl VisitorMut for Collector<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
+            super::special_joins::encode_nested(table_with_joins);
+        }
         let alias = match factor {
             TableFactor::Table { alias, .. }
             | TableFactor::Derived { alias, .. }

@@ -12,6 +12,7 @@ use datafusion_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, Tabl
 use datafusion_sql::sqlparser::ast;
 
 use super::sets::SetPlanner;
+use super::special_joins::JoinPlanner;
 use super::windows::WindowPlanner;
 use crate::catalog::{Catalog, Relation, SourceTable, View};
 use crate::functions::Functions;
@@ -79,7 +80,7 @@ pub(super) struct Provider<'a> {
 
 impl<'a> Provider<'a> {
     pub(super) fn new(catalog: &'a Catalog<'a>, with_metadata: bool) -> Self {
-        let relation_planners: Vec<Arc<dyn RelationPlanner>> = vec![Arc::new(WindowPlanner), Arc::new(SetPlanner)];
+        let relation_planners: Vec<Arc<dyn RelationPlanner>> = vec![Arc::new(WindowPlanner), Arc::new(SetPlanner), Arc::new(JoinPlanner)];
         Self { catalog, options: super::config(), with_metadata, relation_planners }
     }
 }

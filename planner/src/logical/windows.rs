@@ -206,7 +206,7 @@ fn factor(data: &ast::Expr) -> Result<TableFactor> {
 }
 
 /// The column that carries a relation's declared event time, if it comes through.
-fn event_time(plan: &LogicalPlan) -> Option<Column> {
+pub(super) fn event_time(plan: &LogicalPlan) -> Option<Column> {
     match plan {
         LogicalPlan::TableScan(scan) => {
             let table = &scan.source.downcast_ref::<SourceScan>()?.table;
@@ -215,6 +215,8 @@ fn event_time(plan: &LogicalPlan) -> Option<Column> {
             plan.schema().has_column(&column).then_some(column)
         }
         LogicalPlan::Filter(filter) => event_time(&filter.input),
+        // Of a join, the time of the relation named first.
+        LogicalPlan::Join(join) => event_time(&join.left).filter(|column| plan.schema().has_column(column)),
         LogicalPlan::SubqueryAlias(alias) => {
             let inner = event_time(&alias.input)?;
             let place = alias.input.schema().index_of_column(&inner).ok()?;

@@ -15,7 +15,7 @@ use super::relation::{Rel, plain_props};
 use super::time_bound::{self, Bounds};
 use super::{Lowering, Result};
 use crate::PlanError;
-use crate::logical::{QueryScope, type_name};
+use crate::logical::{QueryScope, SUBQUERY, type_name};
 use crate::optimize::exactly_one;
 use crate::plan::{
     ArrangePlan, ChangelogKind, JoinKind, JoinPlan, NodeId, PhysicalOp, Props, Retention, SourceId, StateBound, WatermarkPlan,
@@ -240,10 +240,16 @@ impl Lowering<'_> {
         let is_side = |plan: &LogicalPlan, name: &str| {
             plan.schema().iter().any(|(qualifier, _)| qualifier.is_some_and(|it| it.table().eq_ignore_ascii_case(name)))
         };
+        // Relations that rules have made of subqueries have names of their own.
+        let made = |plan: &LogicalPlan| {
+            let qualifiers = plan.schema().iter().filter_map(|(qualifier, _)| qualifier);
+            qualifiers.take(1).any(|it| it.table().starts_with("__in_") || it.table().starts_with("__scalar_sq"))
+        };
+        let subquery = made(&join.right);
         let found = scope
             .joins
             .iter()
-            .find(|(name, _)| is_side(&join.right, name))
+            .find(|(name, _)| if subquery { name == SUBQUERY } else { is_side(&join.right, name) })
             .or_else(|| scope.joins.iter().find(|(name, _)| is_side(&join.left, name)));
         found.or(scope.joins.first()).map_or(scope.span, |(_, span)| *span)
     }

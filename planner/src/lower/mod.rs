@@ -5,6 +5,7 @@
 //! bounded is refused.
 
 mod aggregate;
+mod as_of;
 pub(crate) mod expr;
 mod join;
 mod leftover;
@@ -28,7 +29,7 @@ use datafusion_expr::logical_plan::{Distinct, TableScan, Union, Unnest};
 use datafusion_expr::{Expr, LogicalPlan};
 
 use crate::catalog::{SourceColumn, SourceTable};
-use crate::logical::{AssignWindows, QueryScope, SetNode, SourceScan, ViewBody, errors_at};
+use crate::logical::{AsOf, AssignWindows, QueryScope, SetNode, SourceScan, ViewBody, errors_at};
 use crate::parse::LineIndex;
 use crate::plan::{
     ChangelogKind, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Props, SinkPlan, SourceId, StateBound, Step,
@@ -174,6 +175,8 @@ impl<'a> Lowering<'a> {
                     self.lower(&view.input, &view.scope)?
                 } else if let Some(windows) = node.downcast_ref::<AssignWindows>() {
                     self.windows(windows, scope)?
+                } else if let Some(join) = node.downcast_ref::<AsOf>() {
+                    self.as_of(join, scope)?
                 } else if let Some(set) = node.downcast_ref::<SetNode>() {
                     self.set_operation(set, scope)?
                 } else {

@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion_common::Result;
-use datafusion_common::tree_node::{Transformed, TreeNodeRecursion};
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion_common::{JoinType, Result};
 use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
@@ -65,7 +65,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(ExtractEquijoinPredicate::new()),
         // Relations listed with commas, and crossed ones, are joined by the equalities among the predicates on them: an inner join is a
         // cross product filtered, in any order, at every time.
-        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(JoinInOrder(EliminateCrossJoin::new())),
         // An outer join whose added nulls a predicate above drops again is an inner join, at every time.
         Arc::new(EliminateOuterJoin::new()),
         // Grouping twice by one expression is grouping once.
@@ -132,6 +132,32 @@ fn mixed(predicate: &Expr) -> bool {
     let columns = predicate.column_refs();
     let of_window = columns.iter().filter(|column| WINDOW_COLUMNS.contains(&column.name.as_str())).count();
     of_window > 0 && of_window < columns.len()
+}
+
+/// [`EliminateCrossJoin`], but only where there is a cross product: elsewhere relations are joined in the order they are written, so that a
+/// join that is bounded by time stays one.
+#[derive(Debug)]
+struct JoinInOrder(EliminateCrossJoin);
+
+impl OptimizerRule for JoinInOrder {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        let crossed = plan.exists(|node| {
+            Ok(matches!(node, LogicalPlan::Join(join) if join.join_type == JoinType::Inner && join.on.is_empty() && join.filter.is_none()))
+        })?;
+        if crossed { self.0.rewrite(plan, config) } else { Ok(Transformed::no(plan)) }
+    }
 }
 
 /// Optimises a plan. Deterministic: same plan, same result.

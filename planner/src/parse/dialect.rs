@@ -62,5 +62,6 @@ impl Dialect for StreamingDialect {
         supports_numeric_literal_underscores
         supports_comma_separated_trim
         supports_left_associative_joins_without_parens
+        supports_table_versioning
     }
 }

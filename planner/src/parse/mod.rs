@@ -23,10 +23,12 @@ mod window_call;
 mod window_clause;
 mod window_table;
 mod windows;
+mod within;
 
 pub use line_index::LineIndex;
 pub use types::arrow_type;
 pub use window_table::{WindowTable, WindowTime};
+pub(crate) use within::WITHIN;
 
 use datafusion_sql::sqlparser::tokenizer::Token;
 

@@ -16,6 +16,7 @@ use super::cursor::{Cursor, Parsed, quoted_text};
 use super::dialect::StreamingDialect;
 use super::tokens::Tok;
 use super::window_clause::{self, WindowClause};
+use super::within::{self, Withins};
 use super::{durations, syntax_error, window_call, windows};
 use crate::error::nearest;
 use crate::statement::{EmitClause, Query};
@@ -35,7 +36,8 @@ pub(super) fn take_query(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) -
     taken.run(&own)?;
     let mut body = parse_tree(&own, &taken.rest)?;
     cursor.at = cursor.tokens.len();
-    let mut wrong = windows::normalise(&mut body, taken.clauses, &own);
+    let mut wrong = within::attach(&mut body, taken.withins);
+    wrong.extend(windows::normalise(&mut body, taken.clauses, &own));
     match wrong.pop() {
         Some(last) => {
             errors.append(&mut wrong);
@@ -135,6 +137,8 @@ struct Level {
     select: Option<Location>,
     /// FROM was seen in it.
     from: bool,
+    /// The relation behind the last JOIN begins here.
+    joined: Option<Location>,
 }
 
 /// What the pass over the tokens finds.
@@ -142,6 +146,7 @@ struct Level {
 struct Extraction {
     rest: Vec<TokenWithSpan>,
     clauses: Clauses,
+    withins: Withins,
     emit: Option<(EmitClause, Span)>,
     allow_unbounded_state: bool,
 }
@@ -160,6 +165,9 @@ impl Extraction {
             let before = cursor.at.checked_sub(1).and_then(|at| cursor.tokens.get(at));
             let nested = levels.len() > 1;
             let Some(level) = levels.last_mut() else { break };
+            if before.is_some_and(|before| before.is("JOIN")) {
+                level.joined = Some(tok.token.span.start);
+            }
             if tok.opens() {
                 let window_call = before.is_some_and(|before| before.is_any(&WINDOW_CALLS) || is_window_part(before));
                 levels.push(Level { window_call, ..Level::default() });
@@ -169,6 +177,11 @@ impl Extraction {
                 }
             } else if before.is_some_and(|before| before.is_mark(&Token::Period)) {
                 // Part of a name, whatever the word.
+            } else if let Some(place) = level.joined.filter(|_| before.is_some_and(ends_clause) && within::begins(&cursor)) {
+                let clause = within::take(&mut cursor)?;
+                level.joined = None;
+                self.withins.insert(place, clause);
+                continue;
             } else if tok.is("SELECT") {
                 // FROM is kept for `FROM trades SELECT …`.
                 level.select = Some(tok.token.span.start);
