@@ -157,7 +157,7 @@ fn a_run_outlives_its_broker() {
     std::thread::sleep(Duration::from_secs(1));
     let copier = support::start(&["run", "-q", "--limit-time", "30s", "-e", &copy]).spawn().expect("started");
     std::thread::sleep(Duration::from_secs(1));
-    broker("stop", &[]);
+    broker("kill", &[]);
     std::thread::sleep(Duration::from_secs(1));
     broker("start", &[address.rsplit(':').next().expect("a port")]);
     for mut run in [writer, copier] {
