@@ -177,8 +177,9 @@ fn judge(case: &Case) -> Script {
     let mut script = Script { changes: vec![], watermarks: vec![] };
     for (epoch, changes) in case.epochs.iter().enumerate() {
         let mut judged = Vec::new();
-        for (place, (side, row, diff)) in changes.iter().enumerate() {
-            let partition = place % case.workers;
+        for (side, row, diff) in changes {
+            // A row is taken back where it came from.
+            let partition = (row.0.unwrap_or(5) * 3 + row.1.unwrap_or(1)) as usize % case.workers;
             judged.push(Judged { side: *side, partition, row: row.clone(), diff: *diff, watermark: now[*side][partition] });
             now[*side][partition] = now[*side][partition].max(row.1.unwrap_or(NO_WATERMARK));
         }
