@@ -488,11 +488,11 @@ fn whole(value: &ScalarValue) -> Option<i128> {
     }
 }
 
-/// ORDER BY where nothing is cut off and nothing is printed in order.
+/// ORDER BY where nothing is cut off.
 pub(super) fn no_order(span: crate::Span) -> PlanError {
     PlanError::new("plan::order", "ORDER BY orders nothing here", span)
         .label("changes come in the order of time")
-        .help("Add LIMIT, print the result of a bounded input as a table (format = 'table'), or leave ORDER BY out.")
+        .help("Add LIMIT, or leave ORDER BY out and sort the result where it is read.")
 }
 
 /// Whether two Top-Ns are equal.
