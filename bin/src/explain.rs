@@ -111,7 +111,11 @@ fn with_explains(sql: &str, statements: &[Statement], explain: &str) -> (String,
                     text += &explained(format!("sink {}", sink.name.value), own(query.span));
                 }
             }
-            Statement::CreateSource(_) | Statement::CreateView(_) | Statement::Set(_) | Statement::Reset(_) => {
+            Statement::CreateSource(_)
+            | Statement::CreateView(_)
+            | Statement::CreateFunction(_)
+            | Statement::Set(_)
+            | Statement::Reset(_) => {
                 text += &format!("{};\n", own(statement.span()));
             }
             Statement::Explain(inner) => text += &explained("query".to_owned(), own(inner.statement.span())),

@@ -10,6 +10,7 @@ pub mod explain;
 mod functions;
 mod logical;
 mod lower;
+mod macros;
 mod optimize;
 pub mod parse;
 pub mod plan;

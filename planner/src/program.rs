@@ -8,6 +8,7 @@ use crate::explain;
 use crate::functions::Functions;
 use crate::logical::{self, QueryScope, type_name};
 use crate::lower::{Lowering, SinkRequest};
+use crate::macros::Macros;
 use crate::optimize::optimize;
 use crate::parse::{LineIndex, parse};
 use crate::plan::{PhysicalOp, PhysicalPlan};
@@ -74,10 +75,12 @@ pub fn plan_text(text: &str, context: &PlanContext<'_>) -> Result<Program, Vec<P
         outputs: vec![],
         warnings: vec![],
         broken: vec![],
+        macros: Macros::new(&lines),
     };
     let mut errors = Vec::new();
     for statement in &statements {
-        if let Err(mut wrong) = planner.statement(statement) {
+        let expanded = planner.macros.expand(statement);
+        if let Err(mut wrong) = expanded.and_then(|statement| planner.statement(&statement)) {
             // What hangs on a broken relation is not reported missing.
             wrong.retain(|error| !planner.hangs_on_broken(error));
             errors.append(&mut wrong);
@@ -120,6 +123,7 @@ struct Planner<'a> {
     warnings: Vec<PlanError>,
     /// Relations whose declaration is wrong.
     broken: Vec<String>,
+    macros: Macros<'a>,
 }
 
 impl<'a> Planner<'a> {
@@ -144,6 +148,7 @@ impl<'a> Planner<'a> {
                 let plan = self.view(create)?;
                 self.catalog.create_view(&create.name, create.if_not_exists, create.span, plan).map_err(|error| vec![error])
             }
+            Statement::CreateFunction(create) => self.macros.declare(create),
             Statement::CreateSink(_) | Statement::Insert(_) | Statement::Query(_) => {
                 let mut lowering = std::mem::replace(&mut self.lowering, Lowering::new(self.lines));
                 let done = self.run(statement, &mut lowering);

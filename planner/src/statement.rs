@@ -62,6 +62,8 @@ pub enum Statement {
     CreateSink(CreateSink),
     /// `CREATE VIEW`.
     CreateView(CreateView),
+    /// `CREATE FUNCTION`.
+    CreateFunction(CreateFunction),
     /// `INSERT INTO`.
     Insert(Insert),
     /// A query alone: its result is shown.
@@ -85,6 +87,7 @@ impl Statement {
             Self::CreateSource(it) => it.span,
             Self::CreateSink(it) => it.span,
             Self::CreateView(it) => it.span,
+            Self::CreateFunction(it) => it.span,
             Self::Insert(it) => it.span,
             Self::Query(it) => it.span,
             Self::Set(it) => it.span,
@@ -94,6 +97,32 @@ impl Statement {
             Self::Explain(it) => it.span,
         }
     }
+}
+
+/// `CREATE FUNCTION name(parameters) [RETURNS type] [LANGUAGE SQL] AS expr`.
+#[derive(Clone, Debug)]
+pub struct CreateFunction {
+    /// The name it is called by.
+    pub name: Name,
+    /// What it takes.
+    pub parameters: Vec<Parameter>,
+    /// The type its value is converted to.
+    pub returns: Option<ast::DataType>,
+    /// What it computes.
+    pub body: Box<ast::Expr>,
+    /// Where that was written.
+    pub body_span: Span,
+    /// The whole statement.
+    pub span: Span,
+}
+
+/// A parameter of a function.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: Name,
+    /// The type its argument is converted to.
+    pub data_type: Option<ast::DataType>,
 }
 
 /// `CREATE SOURCE|TABLE [IF NOT EXISTS] name [(columns)] [WITH (options)] [ON ERROR policy]`.

@@ -149,6 +149,10 @@ impl Walk<'_> {
                 it.columns.iter().for_each(|name| self.name(name));
                 self.query(&it.query);
             }
+            Statement::CreateFunction(it) => {
+                self.name(&it.name);
+                it.parameters.iter().for_each(|it| self.name(&it.name));
+            }
             Statement::Insert(it) => {
                 self.name(&it.target);
                 it.columns.iter().for_each(|name| self.name(name));

@@ -9,7 +9,7 @@ use crate::plan::ErrorPolicy;
 use crate::statement::{ColumnKind, Columns, CreateSink, CreateSource, CreateView, OptionSetting, Statement, Watermark};
 use crate::{PlanError, Span};
 
-const KINDS: [&str; 4] = ["SOURCE", "TABLE", "SINK", "VIEW"];
+const KINDS: [&str; 5] = ["SOURCE", "TABLE", "SINK", "VIEW", "FUNCTION"];
 
 /// Takes a CREATE statement, to the end of the cursor.
 pub(super) fn take_create(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) -> Parsed<Statement> {
@@ -35,11 +35,13 @@ pub(super) fn take_create(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) 
     if cursor.take(&["VIEW"]) {
         return take_view(cursor, errors);
     }
+    if cursor.take(&["FUNCTION"]) {
+        return super::function::take_function(cursor);
+    }
     let help = match cursor.peek() {
         Some(tok) if tok.is("MATERIALIZED") => {
             "Write CREATE VIEW for a query others read, or CREATE SINK … AS for a result that is kept: every query here is kept up to date."
         }
-        Some(tok) if tok.is("FUNCTION") => "Write the expression where it is used, or put it in a view.",
         Some(tok) if tok.is("STREAM") => {
             "Write CREATE SOURCE name (columns) WITH (options), or CREATE VIEW name AS for a stream made by a query."
         }
@@ -48,7 +50,7 @@ pub(super) fn take_create(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) 
         Some(tok) if tok.is_any(&["INDEX", "UNIQUE"]) => "State is indexed by what the queries need: leave the index out.",
         Some(tok) if tok.is_any(&["DATABASE", "SCHEMA", "CATALOG"]) => "All relations of a file live side by side: leave it out.",
         Some(tok) if tok.is_any(&["CONNECTION", "SECRET"]) => "Write the options into each WITH (…), secrets as '${VARIABLE}'.",
-        _ => return Err(cursor.expected_words("SOURCE, TABLE, SINK or VIEW", &KINDS)),
+        _ => return Err(cursor.expected_words("SOURCE, TABLE, SINK, VIEW or FUNCTION", &KINDS)),
     };
     let start = cursor.at - 1;
     cursor.next();

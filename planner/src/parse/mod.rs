@@ -11,6 +11,7 @@ mod create;
 mod cursor;
 mod dialect;
 mod durations;
+mod function;
 mod line_index;
 mod on_error;
 mod options;
@@ -25,6 +26,7 @@ mod window_table;
 mod windows;
 mod within;
 
+pub(crate) use function::is_parameter;
 pub use line_index::LineIndex;
 pub use types::arrow_type;
 pub use window_table::{WindowTable, WindowTime};

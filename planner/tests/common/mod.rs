@@ -92,6 +92,10 @@ pub(crate) fn render(text: &str, statement: &Statement) -> String {
             let _ = writeln!(out, "view {} {:?}", it.name.value, it.columns.iter().map(|name| &name.value).collect::<Vec<_>>());
             query(&mut out, text, &it.query);
         }
+        Statement::CreateFunction(it) => {
+            let names: Vec<&str> = it.parameters.iter().map(|it| it.name.value.as_str()).collect();
+            let _ = writeln!(out, "function {} {names:?} {}", it.name.value, it.body);
+        }
         Statement::Insert(it) => {
             let _ = writeln!(out, "insert {} {:?}", it.target.value, it.columns.iter().map(|name| &name.value).collect::<Vec<_>>());
             query(&mut out, text, &it.query);
