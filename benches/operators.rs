@@ -44,12 +44,14 @@ fn main() {
         ("all time, count and sum", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT FINAL", 2, both, 1),
         ("all time, EMIT CHANGES", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT CHANGES", 2, both, 1),
         ("all time, distinct", "SELECT DISTINCT k FROM t", 0, both, 1),
+        ("join with distinct keys", JOIN, 0, both, 1),
+        (HOT, JOIN, 0, both, 1),
     ];
     let only = support::argument("only").unwrap_or_default();
     let mut table = Vec::new();
     for (name, sql, count_column, keys, windows) in cases.into_iter().filter(|case| case.0.contains(&only)) {
         for keys in keys.iter().copied() {
-            let batches = batches(rows, keys);
+            let batches = batches(rows, keys, name == HOT);
             let counted = Arc::new(AtomicI64::new(0));
             let sum = Arc::clone(&counted);
             let on_write = Arc::new(move |rows: &RecordBatch, diffs: Option<&[i64]>| {
@@ -84,13 +86,20 @@ fn main() {
     support::table(&["operator", "keys", "workers", "M rows/s", "per core"], &table);
 }
 
-fn batches(rows: usize, keys: usize) -> Vec<RecordBatch> {
+/// Every row meets one.
+const JOIN: &str = "SELECT t.k, t.ts FROM t JOIN (SELECT DISTINCT k FROM t) AS d ON t.k = d.k ALLOW UNBOUNDED STATE";
+/// The case with three rows of ten on one key.
+const HOT: &str = "join with distinct keys, one hot";
+
+fn batches(rows: usize, keys: usize, hot: bool) -> Vec<RecordBatch> {
     let mut random = Random::new(1);
     (0..rows)
         .step_by(BATCH)
         .map(|first| {
             let count = BATCH.min(rows - first);
-            let k: ArrayRef = Arc::new(Int64Array::from_iter_values((0..count).map(|_| random.below(keys) as i64)));
+            let k: ArrayRef = Arc::new(Int64Array::from_iter_values(
+                (0..count).map(|row| if hot && row % 10 < 3 { 0 } else { random.below(keys) as i64 }),
+            ));
             let ts: ArrayRef =
                 Arc::new(TimestampMicrosecondArray::from_iter_values((first..first + count).map(|row| (row * 1_000_000 / RATE) as i64)));
             RecordBatch::try_from_iter([("k", k), ("ts", ts)]).expect("columns are of one length")
