@@ -101,7 +101,8 @@ impl<'a> Summary<'a> {
                 facts.push(format!("{ignored} ignored: deletions of keys that are not there, or rows of an earlier partition"));
             }
             if operator.groups > 0 {
-                facts.push(format!("{} held in {}", figures::counted(operator.groups, "group"), figures::bytes(operator.state_bytes)));
+                let what = if operator.name == "Arrange" { "row" } else { "group" };
+                facts.push(format!("{} held in {}", figures::counted(operator.groups, what), figures::bytes(operator.state_bytes)));
             }
             if !facts.is_empty() {
                 lines.push((format!("n{} {}", operator.node, operator.name), facts));

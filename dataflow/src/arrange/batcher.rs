@@ -106,3 +106,33 @@ fn compare<T: RowTime>(batches: &[RowBatch<T>], a: &Place, b: &Place) -> Orderin
         .then_with(|| left.values.get(a).cmp(right.values.get(b)))
         .then_with(|| left.time.cmp(&right.time))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arrange::RowBytes;
+
+    /// Memory of a row beyond its own bytes: at most 16, and 0.6 of them.
+    #[test]
+    fn rows_cost_little_more_than_their_bytes() {
+        for (repeats, text) in [(1, 0), (1, 40), (4, 0), (4, 40)] {
+            let rows = 6_000u64;
+            let (mut keys, mut values) = (RowBytes::default(), RowBytes::default());
+            let mut hashes = Vec::new();
+            let mut bytes = 0;
+            for row in 0..rows {
+                let key = (row / repeats).to_be_bytes();
+                let value = [&row.to_be_bytes()[..], &vec![7; (row * text) as usize % 41]].concat();
+                bytes += key.len() + value.len();
+                hashes.push((row / repeats).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                keys.push(&key);
+                values.push(&value);
+            }
+            let batch = RowBatch { time: 1u64, hashes, keys, values, events: None, diffs: None };
+            let chunks = sort(&[batch], &Rc::new(Shared::default()));
+            let held: usize = chunks.iter().map(|chunk| chunk.rows.bytes()).sum();
+            assert_eq!(chunks.iter().map(|chunk| chunk.rows.len()).sum::<usize>(), rows as usize);
+            assert!(held <= bytes * 8 / 5 + 16 * rows as usize, "{held} bytes for {bytes} in {rows} rows");
+        }
+    }
+}
