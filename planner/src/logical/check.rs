@@ -199,17 +199,10 @@ impl Visitor for Checker<'_> {
         }
         let (modifiers, span) = match &select.group_by {
             GroupByExpr::All(modifiers) => (modifiers, select.group_by.span()),
-            GroupByExpr::Expressions(exprs, modifiers) => {
-                for expr in exprs {
-                    if matches!(expr, Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_)) {
-                        self.not_yet("GROUPING SETS are", expr.span(), "Combine one query for each grouping with UNION ALL.");
-                    }
-                }
-                (modifiers, select.group_by.span())
-            }
+            GroupByExpr::Expressions(_, modifiers) => (modifiers, select.group_by.span()),
         };
         if !modifiers.is_empty() {
-            self.not_yet("a modifier of GROUP BY is", span, "Combine one query for each grouping with UNION ALL.");
+            self.not_yet("a modifier of GROUP BY is", span, "Write GROUP BY ROLLUP (a, b), CUBE (a, b) or GROUPING SETS ((a), (b)).");
         }
         if let Some(top) = &select.top {
             let span = select.projection.first().map_or_else(|| select.span(), Spanned::span);

@@ -28,6 +28,7 @@ use datafusion_expr::logical_plan::Extension;
 use datafusion_expr::simplify::SimplifyContext;
 use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 use datafusion_optimizer::Analyzer;
+use datafusion_optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use datafusion_sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
@@ -178,9 +179,13 @@ fn put_null(lines: &LineIndex<'_>, body: &mut ast::Query, places: &BTreeSet<Span
     });
 }
 
-/// Type coercion, after which every expression has the types its function takes.
+/// `grouping()` by the column that tells groupings apart, then type coercion, after which every expression has the types its function takes.
 fn analyze(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
-    Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]).execute_and_check(numbers::soften(plan)?, &config(), |_, _| {})
+    Analyzer::with_rules(vec![Arc::new(ResolveGroupingFunction::new()), Arc::new(TypeCoercion::new())]).execute_and_check(
+        numbers::soften(plan)?,
+        &config(),
+        |_, _| {},
+    )
 }
 
 /// The plan of a view: its query under the names it gives the columns, keeping what it said about emission.

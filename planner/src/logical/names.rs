@@ -311,8 +311,15 @@ fn name_columns(select: &mut Select) {
 }
 
 /// Functions that have another name with DataFusion.
-const OTHER_NAMES: [(&str, &str); 6] =
-    [("ceiling", "ceil"), ("rand", "random"), ("len", "length"), ("ucase", "upper"), ("lcase", "lower"), ("regexp", "regexp_like")];
+const OTHER_NAMES: [(&str, &str); 7] = [
+    ("ceiling", "ceil"),
+    ("rand", "random"),
+    ("len", "length"),
+    ("ucase", "upper"),
+    ("lcase", "lower"),
+    ("regexp", "regexp_like"),
+    ("grouping_id", "grouping"),
+];
 
 /// Functions that are another spelling of something.
 fn rewrite_call(expr: &Expr) -> Option<Expr> {

@@ -33,6 +33,7 @@ use crate::logical::{AssignWindows, WINDOW_COLUMNS};
 use crate::plan::WindowKind;
 
 mod distinct_on;
+mod grouping_sets;
 mod single_row;
 mod subqueries;
 #[cfg(test)]
@@ -48,6 +49,8 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(RewriteSetComparison::new()),
         // EXISTS, IN and NOT IN are semi, anti and mark joins, nulls told apart where they count: at every time the same rows have a match.
         Arc::new(SubqueriesToJoins),
+        // Several groupings of one relation are aggregates of their own, put together.
+        Arc::new(grouping_sets::OneAggregateForEach),
         // Nested unions become one. A bag union is associative at every time.
         Arc::new(OptimizeUnions::new()),
         // Constants are computed once. What a row gives depends on the row alone; the clock is not asked, so `now()` stays.

@@ -11,8 +11,6 @@ SELECT x, row_number() OVER (PARTITION BY x ORDER BY ts) FROM a;
 ----
 SELECT x FROM a INTERSECT SELECT x FROM b;
 ----
-SELECT x, y, count(*) FROM b GROUP BY GROUPING SETS ((x), (y));
-----
 WITH RECURSIVE r AS (SELECT x FROM a UNION ALL SELECT x FROM r) SELECT * FROM r;
 ----
 SELECT corr(x, y) FROM b;
