@@ -4,8 +4,10 @@
 //! JSON object for programs.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use tidemark_dataflow::report::RunReport;
+use tidemark_dataflow::report::{LateReport, RunReport};
+use tidemark_planner::duration::format_us;
 
 use crate::figures;
 
@@ -93,6 +95,9 @@ impl<'a> Summary<'a> {
             if operator.late > 0 {
                 facts.push(format!("{} dropped: too late for their window", figures::counted(operator.late, "row")));
             }
+            if let Some(late) = &operator.late_rows {
+                facts.extend(late_facts(late));
+            }
             if operator.errors > 0 {
                 facts.push(format!("{} could not be computed", figures::counted(operator.errors, "result")));
             }
@@ -137,6 +142,34 @@ impl<'a> Summary<'a> {
     }
 }
 
+/// What else became of late rows, and how late all of them were.
+fn late_facts(late: &LateReport) -> Vec<String> {
+    let fates = [
+        (late.corrected, "came late and corrected their window"),
+        (late.dead_lettered, "too late: written as dead letters"),
+        (late.moved, "too late: counted in the next window"),
+    ];
+    let time = |us: i64| figures::elapsed(Duration::from_micros(us.unsigned_abs()));
+    let mut facts: Vec<String> =
+        fates.into_iter().filter(|(rows, _)| *rows > 0).map(|(rows, fate)| format!("{} {fate}", figures::counted(rows, "row"))).collect();
+    if late.classes.is_empty() {
+        return facts;
+    }
+    facts.push(format!("late by {} on average, {} at most", time(late.mean_us), time(late.max_us)));
+    let classes: Vec<String> = late
+        .classes
+        .iter()
+        .map(|class| match class.below_us {
+            Some(us) => format!("{} below {}", figures::count(class.rows), format_us(us)),
+            None => format!("{} above", figures::count(class.rows)),
+        })
+        .collect();
+    if classes.len() > 1 {
+        facts.push(format!("of them {}", classes.join(", ")));
+    }
+    facts
+}
+
 /// Greatest resident memory of this process.
 fn memory_peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -148,7 +181,6 @@ fn memory_peak_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use tidemark_dataflow::report::{OperatorReport, SinkReport, SourceReport};
 
     fn report() -> RunReport {

@@ -57,6 +57,8 @@ pub enum Stage {
     Evaluate,
     /// A result could not be computed: its group is kept as text.
     Compute,
+    /// A row came too late for its window: it is kept as text.
+    Late,
 }
 
 impl Stage {
@@ -66,6 +68,7 @@ impl Stage {
             Self::Decode => "decode",
             Self::Evaluate => "evaluate",
             Self::Compute => "compute",
+            Self::Late => "late",
         }
     }
 }

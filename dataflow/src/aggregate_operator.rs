@@ -22,11 +22,12 @@ use timely::dataflow::operators::{Capability, Concat};
 use timely::dataflow::{Stream, StreamVec};
 
 use crate::aggregate::exchange::KeyedDistributor;
-use crate::aggregate::{AggregateLayout, KeyedBatch, LocalHalf, Output, RowWatermarks as Judges, Store, global_owner};
+use crate::aggregate::{AggregateLayout, KeyedBatch, LateRows, LocalHalf, Output, RowWatermarks as Judges, Store, global_owner};
 use crate::batch::{Batch, NO_WATERMARK, RowWatermarks};
 use crate::control::Metrics;
 use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
+use crate::late_letter::late_letter;
 use crate::state::accumulators::accumulator;
 use crate::stateless::error_row;
 use crate::watermark::{ENDED, WatermarkTracker, WatermarkUpdate};
@@ -88,6 +89,7 @@ fn local_half<'scope>(
     let (errors_output, errors) = builder.new_output::<Vec<ErrorRow>>();
     let mut keyed_output = OutputBuilder::<_, NoopBuilder<KeyedBatch>>::from(keyed_output);
     let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<ErrorRow>>>::from(errors_output);
+    let panes = layout.window.map(|window| window.panes);
     let mut half = LocalHalf::new(layout, scope.peers() == 1);
     let delay = watermark_plan(context.node).filter(|plan| plan.domain == TimeDomain::EventTime).map(|plan| plan.delay_us);
     let metrics = Arc::clone(&context.metrics);
@@ -115,9 +117,10 @@ fn local_half<'scope>(
                     let rows = pushed.bad.into_iter().map(|bad| error_row(&batch, bad.row, bad.reason));
                     errors_session.session(&time).give_iterator(rows);
                 }
-                let late = pushed.late.late + pushed.late.too_late;
-                if late > 0 {
-                    metrics.operator(node).late.fetch_add(late, Relaxed);
+                metrics.operator(node).late(&pushed.late);
+                if !pushed.refused.is_empty() {
+                    let letters = pushed.refused.into_iter().map(|refused| late_letter(node, &batch, panes, refused));
+                    errors_session.session(&time).give_iterator(letters);
                 }
                 if open.is_none() {
                     open = time.retain_least(0);
@@ -214,7 +217,7 @@ where
             });
             let too_late = closer.store.take_too_late();
             if too_late > 0 {
-                metrics.operator(node).late.fetch_add(too_late, Relaxed);
+                metrics.operator(node).late(&LateRows::dropped(too_late));
             }
             if closed {
                 let held = &metrics.operator(node).held[local_worker];

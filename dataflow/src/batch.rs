@@ -73,6 +73,14 @@ impl Batch {
         Self { rows, diffs: diffs.map(ScalarBuffer::from), watermarks: RowWatermarks::Constant(NO_WATERMARK), origin: Origin::COMPUTED }
     }
 
+    /// The watermark of one row.
+    pub fn watermark(&self, row: usize) -> i64 {
+        match &self.watermarks {
+            RowWatermarks::Constant(watermark) => *watermark,
+            RowWatermarks::Each(each) => each[row],
+        }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.num_rows()

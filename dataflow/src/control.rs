@@ -10,8 +10,9 @@ use std::time::Instant;
 use tidemark_connectors::source::ConnectorError;
 use tidemark_planner::plan::{PhysicalOp, PhysicalPlan};
 
+use crate::aggregate::LateRows;
 use crate::batch::NO_WATERMARK;
-use crate::report::{OperatorReport, RunReport, SinkReport, SourceReport};
+use crate::report::{LateReport, OperatorReport, RunReport, SinkReport, SourceReport};
 use crate::watermark::ENDED;
 
 /// How many bad rows are shown as examples, per source.
@@ -167,7 +168,7 @@ pub(crate) struct SinkMetrics {
 pub(crate) struct OperatorMetrics {
     pub(crate) node: u32,
     name: &'static str,
-    pub(crate) late: AtomicU64,
+    late: Mutex<LateRows>,
     pub(crate) errors: AtomicU64,
     /// Changes that meant nothing.
     pub(crate) ignored: AtomicU64,
@@ -200,7 +201,7 @@ impl Metrics {
                 .map(|(node, name)| OperatorMetrics {
                     node,
                     name,
-                    late: AtomicU64::new(0),
+                    late: Mutex::default(),
                     errors: AtomicU64::new(0),
                     ignored: AtomicU64::new(0),
                     held: (0..workers).map(|_| Default::default()).collect(),
@@ -225,10 +226,12 @@ impl Metrics {
             operators: self
                 .operators
                 .iter()
-                .map(|operator| OperatorReport {
+                .map(|operator| (operator, *lock(&operator.late)))
+                .map(|(operator, late)| OperatorReport {
                     node: operator.node,
                     name: operator.name,
-                    late: operator.late.load(Relaxed),
+                    late: late.dropped,
+                    late_rows: LateReport::of(&late),
                     errors: operator.errors.load(Relaxed),
                     ignored: operator.ignored.load(Relaxed),
                     groups: operator.held.iter().map(|held| held.0.load(Relaxed)).sum(),
@@ -238,6 +241,15 @@ impl Metrics {
             elapsed: self.start.elapsed(),
             epochs: self.epochs.load(Relaxed),
             stopped: false,
+        }
+    }
+}
+
+impl OperatorMetrics {
+    /// Counts rows that met a closed window.
+    pub(crate) fn late(&self, rows: &LateRows) {
+        if rows.total() > 0 {
+            lock(&self.late).add(rows);
         }
     }
 }

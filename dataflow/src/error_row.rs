@@ -49,6 +49,15 @@ pub enum ErrorAt {
         /// The partition.
         partition: u32,
     },
+    /// A row that came too late for its window at a node.
+    Late {
+        /// The node.
+        node: u32,
+        /// The source; `u32::MAX` for rows that were computed.
+        source: u32,
+        /// The partition.
+        partition: u32,
+    },
     /// A result of a node.
     Node {
         /// The node.
@@ -80,10 +89,13 @@ impl ErrorDesk {
         metrics: Arc<Metrics>,
     ) -> Result<Self, ConnectorError> {
         let mut letters = BTreeMap::new();
-        for source in plan.sources().iter().filter(|_| lead) {
-            if let ErrorPolicy::DeadLetter { path } = source.on_error.of_a_row()
-                && !letters.contains_key(path)
-            {
+        let of_sources = plan.sources().iter().filter_map(|source| match source.on_error.of_a_row() {
+            ErrorPolicy::DeadLetter { path } => Some(path),
+            _ => None,
+        });
+        let of_late_rows = plan.nodes().iter().filter_map(|node| late_letters(&node.op));
+        for path in of_sources.chain(of_late_rows).filter(|_| lead) {
+            if !letters.contains_key(path) {
                 letters.insert(path.clone(), Mutex::new(io.open_dead_letters(path)?));
             }
         }
@@ -96,6 +108,7 @@ impl ErrorDesk {
         match row.at {
             ErrorAt::Record { source, partition } => self.take_row(epoch, source, partition, Stage::Decode, &row.error),
             ErrorAt::Row { source, partition } => self.take_row(epoch, source, partition, Stage::Evaluate, &row.error),
+            ErrorAt::Late { node, source, partition } => self.take_late(epoch, node, source, partition, &row.error),
             ErrorAt::Node { node } => self.take_result(epoch, node, row),
         }
     }
@@ -121,6 +134,17 @@ impl ErrorDesk {
         if let Some(most) = plan.on_error.rows_max().filter(|most| bad > *most) {
             self.control.fail(too_many(&plan.name, format!("{bad} rows were bad, and ON ERROR allows {most}; the last: {}", error.reason)));
         }
+    }
+
+    /// A late row is no mistake of anybody: it goes where its window's clause says.
+    fn take_late(&self, epoch: Epoch, node: u32, source: u32, partition: u32, error: &RowError) {
+        let path = late_letters(&self.plan.node(NodeId(node)).op).expect("only such nodes refuse rows");
+        let names = (self.plan.sources().get(source as usize), self.partitions.get(source as usize));
+        let (name, partition) = match names {
+            (Some(plan), Some(partitions)) => (plan.name.clone(), partitions.get(partition as usize).map_or("?", String::as_str)),
+            _ => (NodeId(node).to_string(), ""),
+        };
+        self.post(path, epoch, &name, partition, Stage::Late, error);
     }
 
     /// A result follows the strictest of the policies of the sources it was computed from.
@@ -171,6 +195,14 @@ impl ErrorDesk {
     /// Writes what is buffered.
     pub(crate) fn flush(&self) -> Result<(), ConnectorError> {
         self.letters.values().try_for_each(|letters| lock(letters).flush())
+    }
+}
+
+/// Where rows go that are too late for an operator's windows, if they are kept.
+fn late_letters(op: &PhysicalOp) -> Option<&String> {
+    match op {
+        PhysicalOp::Aggregate { window: Some(window), .. } => window.letters.as_ref(),
+        _ => None,
     }
 }
 

@@ -113,10 +113,7 @@ fn encode<'scope>(input: KeyedInput<'scope>, context: &KeyedContext) -> (Stream<
                     let rows = pushed.bad.into_iter().map(|bad| error_row(&batch, bad.row, bad.reason));
                     errors_session.session(&time).give_iterator(rows);
                 }
-                let late = pushed.late.late + pushed.late.too_late;
-                if late > 0 {
-                    metrics.operator(node).late.fetch_add(late, Relaxed);
-                }
+                metrics.operator(node).late(&pushed.late);
             });
         }
     });

@@ -186,7 +186,7 @@ fn facts(cluster: &ClusterConfig, plan: &PhysicalPlan, workers: usize, sources: 
 /// Whether some operator judges rows of a source by their own watermarks.
 fn event_time_wanted(plan: &PhysicalPlan, source: u32) -> bool {
     plan.nodes().iter().any(|node| {
-        node.op.watermarks().iter().any(|watermark| watermark.domain == TimeDomain::EventTime)
+        node.op.watermarks().iter().any(|watermark| watermark.domain == TimeDomain::EventTime && !watermark.waits_for_end())
             && sources_below(plan, node.id).contains(&source)
     })
 }

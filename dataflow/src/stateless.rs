@@ -8,12 +8,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
 use arrow::compute::{prep_null_mask_filter, take};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
 use tidemark_connectors::source::RowError;
-use tidemark_planner::plan::{Step, WindowColumn, WindowKind, WindowPlan};
+use tidemark_planner::plan::{Step, WindowKind, WindowPlan};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -21,12 +21,12 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Stream, StreamVec};
 use timely::progress::operate::FrontierInterest;
 
-use crate::aggregate::panes::Panes;
 use crate::batch::Batch;
 use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
 use crate::eval::evaluate;
 use crate::render_row::render_row;
+use crate::window_step::WindowStep;
 
 /// The steps of a chain, ready to run.
 pub(crate) struct Chain {
@@ -36,7 +36,8 @@ pub(crate) struct Chain {
 enum ReadyStep {
     Filter(Arc<dyn PhysicalExpr>),
     Project { exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
-    AssignWindows { panes: Panes, time: Arc<dyn PhysicalExpr>, schema: SchemaRef },
+    AssignWindows(WindowStep),
+    LateRows(WindowStep),
     Unnest { columns: Vec<usize>, preserve_nulls: bool, schema: SchemaRef },
 }
 
@@ -51,11 +52,8 @@ impl Chain {
             Step::AssignWindows { window: WindowPlan { kind: WindowKind::Session { .. }, .. } } => {
                 panic!("a row does not say which session it is in, the planner should have said so")
             }
-            Step::AssignWindows { window } => ReadyStep::AssignWindows {
-                panes: Panes::new(window.kind, window.offset_us),
-                time: Arc::clone(&window.time),
-                schema: Arc::clone(schema),
-            },
+            Step::AssignWindows { window } => ReadyStep::AssignWindows(WindowStep::new(window, schema)),
+            Step::LateRows { window } => ReadyStep::LateRows(WindowStep::new(window, schema)),
             Step::Unnest { columns, preserve_nulls } => {
                 ReadyStep::Unnest { columns: columns.clone(), preserve_nulls: *preserve_nulls, schema: Arc::clone(schema) }
             }
@@ -88,14 +86,15 @@ impl ReadyStep {
                 let (batch, columns) = evaluate_rows(exprs, batch, errors);
                 batch.with_columns(schema, columns)
             }
-            Self::AssignWindows { panes, time, schema } => assign_windows(panes, time, schema, batch, errors),
+            Self::AssignWindows(step) => step.assign(batch, errors),
+            Self::LateRows(step) => step.late_rows(batch, errors),
             Self::Unnest { columns, preserve_nulls, schema } => unnest(columns, *preserve_nulls, schema, batch),
         }
     }
 }
 
 /// The expressions over a batch, and the rows that could be evaluated.
-fn evaluate_rows(exprs: &[Arc<dyn PhysicalExpr>], batch: Batch, errors: &mut Vec<ErrorRow>) -> (Batch, Vec<ArrayRef>) {
+pub(crate) fn evaluate_rows(exprs: &[Arc<dyn PhysicalExpr>], batch: Batch, errors: &mut Vec<ErrorRow>) -> (Batch, Vec<ArrayRef>) {
     let evaluated = evaluate(exprs, &batch.rows);
     let Some(kept) = evaluated.kept else { return (batch, evaluated.columns) };
     errors.extend(evaluated.bad.into_iter().map(|bad| error_row(&batch, bad.row, bad.reason)));
@@ -109,39 +108,6 @@ pub(crate) fn error_row(batch: &Batch, row: usize, reason: String) -> ErrorRow {
         error: RowError { offset: batch.origin.offset, raw: render_row(&batch.rows, row).into_bytes(), reason },
         diff: batch.diffs.as_ref().map_or(1, |diffs| diffs[row]),
     }
-}
-
-fn assign_windows(panes: &Panes, time: &Arc<dyn PhysicalExpr>, schema: &SchemaRef, batch: Batch, errors: &mut Vec<ErrorRow>) -> Batch {
-    let (mut batch, mut columns) = evaluate_rows(std::slice::from_ref(time), batch, errors);
-    let mut times = columns.remove(0);
-    let usable: Vec<bool> = {
-        let times = times.as_primitive::<TimestampMicrosecondType>();
-        (0..times.len()).map(|row| times.is_valid(row) && panes.in_range(times.value(row))).collect()
-    };
-    if usable.contains(&false) {
-        for row in (0..batch.len()).filter(|row| !usable[*row]) {
-            let reason = if times.is_null(row) { "event time is null" } else { "event time is out of range" };
-            errors.push(error_row(&batch, row, reason.into()));
-        }
-        let mask = BooleanArray::from(usable);
-        times = arrow::compute::filter(&times, &mask).expect("a mask is as long as its batch");
-        batch = batch.filter(&mask);
-    }
-    let assigned = panes.assign(times.as_primitive::<TimestampMicrosecondType>().values());
-    let mut positions = Vec::with_capacity(batch.len());
-    let mut ends = Vec::with_capacity(batch.len());
-    for (row, pane) in assigned.panes.into_iter().enumerate() {
-        for end in panes.windows(pane) {
-            positions.push(u32::try_from(row).expect("a batch has fewer than 2^32 rows"));
-            ends.push(end);
-        }
-    }
-    let batch = batch.take(&UInt32Array::from(positions));
-    let mut columns = batch.rows.columns().to_vec();
-    columns.extend([WindowColumn::Start, WindowColumn::End, WindowColumn::Time].map(|column| {
-        Arc::new(TimestampMicrosecondArray::from_iter_values(ends.iter().map(|end| panes.column(column, *end)))) as ArrayRef
-    }));
-    batch.with_columns(schema, columns)
 }
 
 fn unnest(columns: &[usize], preserve_nulls: bool, schema: &SchemaRef, batch: Batch) -> Batch {

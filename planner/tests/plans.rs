@@ -71,6 +71,10 @@ fn check(plan: &PhysicalPlan) {
                             windows(window, &below, &what);
                             assert_eq!(after.fields().len(), below.fields().len() + 3, "{what}");
                         }
+                        Step::LateRows { window } => {
+                            windows(window, &below, &what);
+                            assert_eq!(after.fields().len(), below.fields().len() + 5, "{what}");
+                        }
                         Step::Unnest { .. } => {}
                     }
                     below = Arc::clone(after);

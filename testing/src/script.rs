@@ -24,6 +24,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use tidemark_dataflow::report::LateReport;
+
 use crate::memory::{TextPartition, TextRow};
 use crate::run::{Job, Outcome, run_group};
 
@@ -271,7 +273,19 @@ pub fn outcome_text(outcome: &Outcome) -> String {
         let errors: u64 = report.operators.iter().map(|operator| operator.errors).sum();
         let ignored: u64 = report.operators.iter().map(|operator| operator.ignored).sum();
         let bad: u64 = report.sources.iter().map(|source| source.bad).sum();
-        for (name, count) in [("late", late), ("errors", errors), ("ignored", ignored), ("bad", bad)] {
+        let of =
+            |count: fn(&LateReport) -> u64| report.operators.iter().filter_map(|operator| operator.late_rows.as_ref()).map(count).sum();
+        let (corrected, lettered, moved): (u64, u64, u64) =
+            (of(|late| late.corrected), of(|late| late.dead_lettered), of(|late| late.moved));
+        for (name, count) in [
+            ("late", late),
+            ("corrected", corrected),
+            ("dead-lettered", lettered),
+            ("moved", moved),
+            ("errors", errors),
+            ("ignored", ignored),
+            ("bad", bad),
+        ] {
             if count > 0 {
                 lines.push(format!("{name} {count}"));
             }

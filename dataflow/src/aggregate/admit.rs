@@ -1,6 +1,6 @@
 //! The only place where an event time meets the watermark.
 
-use tidemark_planner::plan::{Emit, LateStrategy};
+use tidemark_planner::plan::LateStrategy;
 
 /// How a row stands to one window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +27,29 @@ pub fn admit(window_end: i64, watermark: i64, lateness: i64) -> Admission {
     }
 }
 
-/// Whether a row so judged counts. A late row under EMIT CHANGES corrects a window that is still kept; under EMIT FINAL the
-/// window has come out already, and the strategy speaks.
-pub(crate) fn counts(admission: Admission, emit: Emit, strategy: LateStrategy) -> bool {
-    match (admission, emit, strategy) {
-        (Admission::InTime, _, _) | (Admission::Late, Emit::Changes, LateStrategy::Drop) => true,
-        (Admission::Late, Emit::Final, LateStrategy::Drop) | (Admission::TooLate, _, LateStrategy::Drop) => false,
+/// What becomes of a row for one window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It counts: the window is open.
+    Counts,
+    /// It counts, and corrects what the window has put out.
+    Corrects,
+    /// It is dropped.
+    Dropped,
+    /// It becomes a dead letter.
+    DeadLetter,
+    /// It counts in the earliest open window, if it counts in none of its own.
+    Moves,
+}
+
+/// The fate of a row so judged: within the allowed lateness it corrects, beyond it the strategy speaks.
+pub fn fate(admission: Admission, strategy: LateStrategy) -> Fate {
+    match (admission, strategy) {
+        (Admission::InTime, _) => Fate::Counts,
+        (Admission::Late, _) => Fate::Corrects,
+        (Admission::TooLate, LateStrategy::Drop | LateStrategy::UpdatePrevious) => Fate::Dropped,
+        (Admission::TooLate, LateStrategy::DeadLetterQueue) => Fate::DeadLetter,
+        (Admission::TooLate, LateStrategy::IncludeInNextWindow) => Fate::Moves,
     }
 }
 
@@ -58,9 +75,13 @@ mod tests {
     }
 
     #[test]
-    fn late_rows_correct_only_what_can_be_corrected() {
-        assert!(counts(Admission::Late, Emit::Changes, LateStrategy::Drop));
-        assert!(!counts(Admission::Late, Emit::Final, LateStrategy::Drop));
-        assert!(!counts(Admission::TooLate, Emit::Changes, LateStrategy::Drop));
+    fn the_strategy_speaks_beyond_the_lateness_only() {
+        for strategy in [LateStrategy::UpdatePrevious, LateStrategy::DeadLetterQueue, LateStrategy::IncludeInNextWindow] {
+            assert_eq!(fate(Admission::InTime, strategy), Fate::Counts);
+            assert_eq!(fate(Admission::Late, strategy), Fate::Corrects);
+        }
+        assert_eq!(fate(Admission::TooLate, LateStrategy::UpdatePrevious), Fate::Dropped);
+        assert_eq!(fate(Admission::TooLate, LateStrategy::DeadLetterQueue), Fate::DeadLetter);
+        assert_eq!(fate(Admission::TooLate, LateStrategy::IncludeInNextWindow), Fate::Moves);
     }
 }

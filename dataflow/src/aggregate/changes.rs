@@ -3,6 +3,9 @@
 //! EMIT CHANGES: at an epoch's close, for each group that rows of the epoch touched, its old result is taken back and its new one put
 //! out, unless they are equal. The old result is remembered, in bulk, before the first row of the epoch is applied. Rows of
 //! epochs that are not current wait.
+//!
+//! Windows that come out when they close and are corrected after that are kept here too: a group is *due* at an epoch when the watermark
+//! reaches its window's end there, or has reached it and rows of the epoch touched the group. Only groups that are due change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +36,8 @@ pub(super) struct ChangesStore {
     old_rows: u32,
     old_errors: BTreeMap<u32, String>,
     waiting: BTreeMap<u64, Vec<KeyedBatch>>,
+    /// The watermark that windows have come out at, where they wait for their end.
+    due: Option<i64>,
     /// No rows of epochs before this one will come.
     frontier: Option<u64>,
     closing: Option<Closing>,
@@ -64,6 +69,7 @@ impl ChangesStore {
     pub(super) fn new(layout: Arc<AggregateLayout>, owns_empty: bool) -> Self {
         let table = layout.table();
         let even_empty = owns_empty && layout.global();
+        let due = layout.corrects().then_some(i64::MIN);
         let mut store = Self {
             layout,
             table,
@@ -78,6 +84,7 @@ impl ChangesStore {
             closing: None,
             even_empty,
             groups: Vec::new(),
+            due,
         };
         if even_empty {
             let keys = KeyRows::Unit(1);
@@ -144,6 +151,10 @@ impl ChangesStore {
                 }
             }
             let mut touched = std::mem::take(&mut self.touched);
+            if let Some(before) = self.due {
+                touched = self.due_groups(touched, before, watermark);
+                self.due = Some(before.max(watermark));
+            }
             self.table.sort(&mut touched);
             let parts = std::mem::take(&mut self.old);
             let old = (0..parts.first().map_or(0, Vec::len))
@@ -166,6 +177,33 @@ impl ChangesStore {
             self.settle(&closing.touched, epoch, watermark);
         }
         output
+    }
+
+    /// Of groups that were touched, those whose windows closed before; and all of windows that close now. Groups that have gone before
+    /// they came out are forgotten.
+    fn due_groups(&mut self, touched: Vec<u32>, before: i64, watermark: i64) -> Vec<u32> {
+        let (mut due, mut gone) = (Vec::new(), Vec::new());
+        for group in touched {
+            let end = self.table.pane(group);
+            if end <= before {
+                due.push(group);
+            } else if end > watermark && !self.table.exists(group) {
+                self.by_group[group as usize] = UNTOUCHED;
+                gone.push(group);
+            }
+        }
+        self.table.release(&gone);
+        let closing: Vec<i64> = self.table.panes().skip_while(|end| *end <= before).take_while(|end| *end <= watermark).collect();
+        for end in closing {
+            for group in self.table.pane_groups(end, false) {
+                let state = &mut self.by_group[group as usize];
+                if state.round != self.round {
+                    *state = GroupState { round: self.round, ..UNTOUCHED };
+                }
+                due.push(group);
+            }
+        }
+        due
     }
 
     /// The changes of some groups that were touched.

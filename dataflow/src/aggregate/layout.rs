@@ -181,7 +181,15 @@ impl AggregateLayout {
 
     /// Whether state is kept for each window rather than for each pane.
     pub(crate) fn per_window(&self) -> bool {
-        self.emit == Emit::Changes
+        match self.emit {
+            Emit::Changes | Emit::Triggered => true,
+            Emit::Final => self.corrects(),
+        }
+    }
+
+    /// Whether windows come out when they close and are corrected by late rows after that.
+    pub(crate) fn corrects(&self) -> bool {
+        self.emit == Emit::Final && self.window.is_some_and(|window| window.lateness_us > 0)
     }
 
     /// The gap between sessions, if the windows are sessions.

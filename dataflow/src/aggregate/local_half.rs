@@ -7,8 +7,8 @@
 //! so a row whose watermark lies before the end of its pane is in time for all of them: the common case, decided for a whole batch.
 //! Otherwise the row misses the first windows of its pane and may count for the rest. A cumulating window then counts it with
 //! the pane of the first window that it is in time for, which lies in exactly the windows left. A hopping window sends it once for
-//! each window left, marked [`KeyedBatch::single`]. Under EMIT CHANGES state is kept for each window anyway, and every row is sent once
-//! for each window it counts for.
+//! each window left, marked [`KeyedBatch::single`]. Where state is kept for each window anyway ([`AggregateLayout::per_window`]), every
+//! row is sent once for each window it counts for.
 
 use std::sync::Arc;
 
@@ -16,8 +16,9 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Arra
 use arrow::compute::take;
 use arrow::datatypes::TimestampMicrosecondType;
 
-use super::admit::{Admission, admit, counts};
+use super::admit::{Admission, Fate, admit, fate};
 use super::keyed_batch::{KeyedBatch, Payload};
+use super::late::{LateRows, RefusedRow, earliest_open};
 use super::layout::{AggregateLayout, Partial, WindowLayout};
 use super::session;
 use crate::eval::{BadRow, evaluate};
@@ -49,17 +50,6 @@ pub enum RowWatermarks<'a> {
     Each(&'a [i64]),
 }
 
-/// Rows that met the watermark, once for each window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LateRows {
-    /// The window had closed and is corrected.
-    pub corrected: u64,
-    /// The window had closed; dropped.
-    pub late: u64,
-    /// The window was forgotten; dropped.
-    pub too_late: u64,
-}
-
 /// What became of a batch of rows.
 #[derive(Debug, Default)]
 pub struct Pushed {
@@ -69,6 +59,8 @@ pub struct Pushed {
     pub bad: Vec<BadRow>,
     /// Rows that were late.
     pub late: LateRows,
+    /// Those that become dead letters.
+    pub refused: Vec<RefusedRow>,
 }
 
 /// See the module's documentation.
@@ -179,8 +171,12 @@ impl LocalHalf {
             if in_time && !several {
                 prepared.panes = Some(assigned.panes);
             } else {
-                let judged = judge(&layout, window, &assigned.panes, watermarks);
+                let mut judged = judge(&layout, window, &assigned.panes, watermarks);
                 pushed.late = judged.late;
+                if let Some(kept) = &evaluated.kept {
+                    judged.refused.iter_mut().for_each(|refused| refused.row = kept[refused.row] as usize);
+                }
+                pushed.refused = judged.refused;
                 if !judged.single_rows.is_empty() {
                     pushed.batches.push(prepared.take(judged.single_rows, judged.single_windows).into_batch(true));
                 }
@@ -207,9 +203,8 @@ impl LocalHalf {
             let pushed = self.push(&rows.slice(first, len), diffs.map(|diffs| &diffs[first..first + len]), watermarks);
             joined.batches.extend(pushed.batches);
             joined.bad.extend(pushed.bad.into_iter().map(|bad| BadRow { row: bad.row + first, ..bad }));
-            joined.late.corrected += pushed.late.corrected;
-            joined.late.late += pushed.late.late;
-            joined.late.too_late += pushed.late.too_late;
+            joined.late.add(&pushed.late);
+            joined.refused.extend(pushed.refused.into_iter().map(|refused| RefusedRow { row: refused.row + first, ..refused }));
         }
         joined
     }
@@ -298,12 +293,16 @@ struct Judged {
     single_rows: Vec<u32>,
     single_windows: Vec<i64>,
     late: LateRows,
+    refused: Vec<RefusedRow>,
 }
 
 /// Judges each row for each window of its pane.
 fn judge(layout: &AggregateLayout, window: &WindowLayout, assigned: &[i64], watermarks: RowWatermarks<'_>) -> Judged {
     let mut judged = Judged::default();
     let mut left = Vec::new();
+    // A row in time for the first window of its pane is so for all: it is sent by its pane, where that says all there is to say.
+    let panes_are_windows = matches!(window.panes.kind(), WindowKind::Tumble { .. } | WindowKind::Attached);
+    let pane_is_all = !layout.per_window() || panes_are_windows;
     for (row, pane) in assigned.iter().enumerate() {
         let watermark = match watermarks {
             RowWatermarks::None => i64::MIN,
@@ -311,26 +310,39 @@ fn judge(layout: &AggregateLayout, window: &WindowLayout, assigned: &[i64], wate
             RowWatermarks::Each(each) => each[row],
         };
         let row = row as u32;
-        if !layout.per_window() && admit(*pane, watermark, window.lateness_us) == Admission::InTime {
+        if pane_is_all && admit(*pane, watermark, window.lateness_us) == Admission::InTime {
             judged.rows.push(row);
             judged.panes.push(*pane);
             continue;
         }
         left.clear();
+        let mut moves = None;
         for end in window.panes.windows(*pane) {
-            let admission = admit(end, watermark, window.lateness_us);
-            let counted = counts(admission, layout.emit, window.late);
-            match admission {
-                Admission::InTime => {}
-                Admission::Late if counted => judged.late.corrected += 1,
-                Admission::Late => judged.late.late += 1,
-                Admission::TooLate => judged.late.too_late += 1,
+            let fate = fate(admit(end, watermark, window.lateness_us), window.late);
+            let late_us = watermark.saturating_sub(end);
+            match fate {
+                Fate::Counts | Fate::Corrects => left.push(end),
+                Fate::Dropped => {}
+                Fate::DeadLetter => judged.refused.push(RefusedRow { row: row as usize, window_end: end, watermark }),
+                Fate::Moves => moves = Some(late_us),
             }
-            if counted {
-                left.push(end);
+            if fate != Fate::Moves {
+                judged.late.note(fate, late_us);
             }
         }
-        if layout.per_window() {
+        if let (Some(late_us), true) = (moves, left.is_empty()) {
+            match earliest_open(window.panes, watermark) {
+                Some(end) => {
+                    judged.late.note(Fate::Moves, late_us);
+                    match window.panes.kind() {
+                        WindowKind::Cumulate { .. } => left.extend(window.panes.windows(end)),
+                        _ => left.push(end),
+                    }
+                }
+                None => judged.late.note(Fate::Dropped, late_us),
+            }
+        }
+        if layout.per_window() || panes_are_windows {
             judged.rows.extend(left.iter().map(|_| row));
             judged.panes.extend(&left);
         } else if let (WindowKind::Cumulate { .. }, Some(first)) = (window.panes.kind(), left.first()) {

@@ -5,9 +5,10 @@
 //! **Time.** Rows are judged where they are, each by its own watermark ([`admit`](admit::admit)), before the exchange ([`LocalHalf`]).
 //! Behind it ([`Store`]), when the watermark of a closed epoch reaches a window's exclusive end, EMIT FINAL puts the window out and forgets
 //! it; EMIT CHANGES puts out each epoch's net change as the epoch closes, and forgets a window when the watermark reaches its end
-//! plus the allowed lateness.
+//! plus the allowed lateness. EMIT FINAL with an allowed lateness puts a window out when the watermark reaches its end and each epoch's
+//! corrections after that, and forgets it likewise.
 //! **State.** One state per key and pane (FINAL) or window (CHANGES) that is alive; see [`panes`].
-//! **Changelog.** In: any. Out: append-only under FINAL, retract under CHANGES.
+//! **Changelog.** In: any. Out: append-only under FINAL without lateness, else retract.
 //! **Errors.** A row that cannot be evaluated is handed back with a reason; a result that does not exist (a sum that overflows) is an
 //! error of its group, taken back when the result exists again or the group is gone.
 //!
@@ -18,6 +19,7 @@ mod changes;
 pub mod exchange;
 mod final_windows;
 pub mod keyed_batch;
+pub mod late;
 pub mod layout;
 pub mod local_half;
 mod output;
@@ -39,7 +41,8 @@ mod test_accumulators;
 mod wire;
 
 pub use keyed_batch::{KeyedBatch, Payload, global_owner};
+pub use late::{LateRows, RefusedRow};
 pub use layout::{AggregateLayout, MakeAccumulator};
-pub use local_half::{LateRows, LocalHalf, Pushed, RowWatermarks};
+pub use local_half::{LocalHalf, Pushed, RowWatermarks};
 pub use output::{GroupError, Output};
 pub use store::Store;

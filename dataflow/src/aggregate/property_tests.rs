@@ -42,6 +42,7 @@ struct Case {
     kind: Option<WindowKind>,
     offset: i64,
     lateness: i64,
+    strategy: LateStrategy,
     emit: Emit,
     keys: Keys,
     window_keys: bool,
@@ -142,7 +143,9 @@ impl Case {
             start: None,
             watermark: None,
             lateness_us: self.lateness,
-            late: LateStrategy::Drop,
+            late: self.strategy,
+            letters: None,
+            firing: None,
         });
         let output = Arc::new(Schema::new(fields));
         Arc::new(
@@ -191,8 +194,25 @@ impl Case {
         if self.kind.is_none() || watermark == i64::MIN {
             return true;
         }
-        let grace = if self.emit == Emit::Changes { self.lateness } else { 0 };
-        end + grace > watermark
+        end + self.lateness > watermark
+    }
+
+    /// The windows a row counts in, `(start, end)`.
+    fn counted_in(&self, row: &Row) -> Vec<(i64, i64)> {
+        let mut windows = self.windows_of(row.time.unwrap_or(0));
+        windows.retain(|(_, end)| self.counts(*end, row.watermark));
+        if windows.is_empty() && self.moves() {
+            windows = self.windows_of(row.watermark);
+            if let Some(WindowKind::Hop { .. }) = self.kind {
+                let first = windows.iter().map(|(_, end)| *end).min().unwrap();
+                windows.retain(|(_, end)| *end == first);
+            }
+        }
+        windows
+    }
+
+    fn moves(&self) -> bool {
+        self.strategy == LateStrategy::IncludeInNextWindow && self.kind != Some(WindowKind::Attached)
     }
 
     fn key_of(&self, row: &Row) -> Vec<String> {
@@ -213,10 +233,8 @@ impl Case {
             if self.kind.is_some() && row.time.is_none() {
                 continue;
             }
-            for (start, end) in self.windows_of(row.time.unwrap_or(0)) {
-                if self.counts(end, row.watermark) {
-                    groups.entry((start, end, self.key_of(row))).or_default().push(row.clone());
-                }
+            for (start, end) in self.counted_in(row) {
+                groups.entry((start, end, self.key_of(row))).or_default().push(row.clone());
             }
         }
         let global = self.kind.is_none() && self.keys == Keys::None && (self.aggregates || self.delay % 2 == 0);
@@ -258,20 +276,26 @@ impl Case {
         answer
     }
 
-    /// What each row meets: windows missed, by class.
+    /// What each row meets: windows missed, by fate; the classes are left empty.
     fn late(&self) -> LateRows {
         let mut late = LateRows::default();
         for row in self.rows().filter(|row| self.kind.is_some() && row.time.is_some() && row.watermark != i64::MIN) {
-            for (_, end) in self.windows_of(row.time.unwrap()) {
-                if end <= row.watermark {
-                    if end + self.lateness <= row.watermark {
-                        late.too_late += 1;
-                    } else if self.emit == Emit::Changes {
-                        late.corrected += 1;
-                    } else {
-                        late.late += 1;
-                    }
+            let windows = self.windows_of(row.time.unwrap());
+            let all_missed = windows.iter().all(|(_, end)| end + self.lateness <= row.watermark);
+            let last = windows.iter().map(|(_, end)| *end).max().unwrap();
+            for (_, end) in windows.into_iter().filter(|(_, end)| *end <= row.watermark) {
+                let too_late = end + self.lateness <= row.watermark;
+                match self.strategy {
+                    _ if !too_late => late.corrected += 1,
+                    LateStrategy::Drop | LateStrategy::UpdatePrevious => late.dropped += 1,
+                    LateStrategy::DeadLetterQueue => late.dead_lettered += 1,
+                    // Once for the row, by its last window.
+                    LateStrategy::IncludeInNextWindow if !all_missed || end != last => continue,
+                    LateStrategy::IncludeInNextWindow if self.moves() => late.moved += 1,
+                    LateStrategy::IncludeInNextWindow => late.dropped += 1,
                 }
+                late.sum_us += (row.watermark - end) as u128;
+                late.max_us = late.max_us.max(row.watermark - end);
             }
         }
         late
@@ -284,6 +308,7 @@ struct Run {
     halves: Vec<LocalHalf>,
     stores: Vec<Store>,
     late: LateRows,
+    refused: usize,
     bad: usize,
 }
 
@@ -296,6 +321,7 @@ impl Run {
             stores: (0..case.workers).map(|worker| Store::new(layout.clone(), worker == global_owner(case.workers))).collect(),
             layout,
             late: LateRows::default(),
+            refused: 0,
             bad: 0,
         }
     }
@@ -315,9 +341,8 @@ impl Run {
                 for bad in pushed.bad {
                     assert!(rows[bad.row].time.is_none());
                 }
-                self.late.late += pushed.late.late;
-                self.late.too_late += pushed.late.too_late;
-                self.late.corrected += pushed.late.corrected;
+                self.late.add(&pushed.late);
+                self.refused += pushed.refused.len();
                 self.exchange(epoch, pushed.batches);
             }
         }
@@ -400,6 +425,9 @@ prop_compose! {
 prop_compose! {
     fn cases()(
         kind in kinds(), offset in 0..4i64, lateness in prop_oneof![Just(0), 1..30i64],
+        strategy in prop::sample::select(vec![
+            LateStrategy::Drop, LateStrategy::UpdatePrevious, LateStrategy::DeadLetterQueue, LateStrategy::IncludeInNextWindow,
+        ]),
         changes in any::<bool>(), retractable in any::<bool>(),
         keys in prop::sample::select(vec![Keys::None, Keys::Number, Keys::Text, Keys::Both]),
         window_keys in prop::bool::weighted(0.8), aggregates in any::<bool>(), delay in 0..15i64,
@@ -434,8 +462,10 @@ prop_compose! {
         let emit = if changes { Emit::Changes } else { Emit::Final };
         // Without its windows among the keys, equal keys of different windows would be told apart by nothing but order.
         let window_keys = kind.is_some() && window_keys;
+        // A row that is taken back must be so where it was counted: only rows that stay can move.
+        let strategy = if retractable && strategy == LateStrategy::IncludeInNextWindow { LateStrategy::Drop } else { strategy };
         Case {
-            kind, offset: if kind == Some(WindowKind::Attached) { 0 } else { offset }, lateness, emit, keys, window_keys, aggregates,
+            kind, offset: if kind == Some(WindowKind::Attached) { 0 } else { offset }, lateness, strategy, emit, keys, window_keys, aggregates,
             retractable, delay, partitions, epochs, workers, direct, limits, chunk, ahead,
         }
     }
@@ -492,7 +522,7 @@ proptest! {
             let error_count = total_errors.values().sum::<i64>() as usize;
             prop_assert!(total_errors.values().all(|count| *count > 0));
             match case.emit {
-                Emit::Changes => {
+                Emit::Changes | Emit::Triggered => {
                     let (wanted, wanted_errors) = expected(&case, epoch);
                     prop_assert_eq!(&total, &wanted, "after epoch {}", epoch);
                     prop_assert_eq!(error_count, wanted_errors);
@@ -509,10 +539,12 @@ proptest! {
                     }
                 }
                 Emit::Final => {
-                    prop_assert!(rows.iter().all(|(_, diff)| *diff == 1));
+                    let corrects = case.lateness > 0 && case.kind.is_some();
+                    prop_assert!(corrects || rows.iter().all(|(_, diff)| *diff == 1));
                     let mut wanted = Changes::new();
                     let mut wanted_errors = 0;
-                    for ((end, key), result) in case.answer(u64::MAX) {
+                    // Rows of later epochs change a window that is out only where it may be corrected.
+                    for ((end, key), result) in case.answer(if corrects { epoch } else { u64::MAX }) {
                         if (case.kind.is_some() && end <= watermark) || last {
                             match result {
                                 Ok(result) => *wanted.entry(key.into_iter().chain(result).collect()).or_default() += 1,
@@ -529,6 +561,9 @@ proptest! {
         if case.kind.is_none() {
             late = LateRows::default();
         }
+        prop_assert_eq!(run.late.classes.iter().sum::<u64>(), run.late.total());
+        prop_assert_eq!(run.refused as u64, run.late.dead_lettered);
+        run.late.classes = Default::default();
         prop_assert_eq!(run.late, late);
         let bad = if case.kind.is_some() { case.rows().filter(|row| row.time.is_none()).count() } else { 0 };
         prop_assert_eq!(run.bad, bad);

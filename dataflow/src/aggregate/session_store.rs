@@ -179,7 +179,7 @@ impl SessionStore {
                     let shown = over.iter().copied().filter(|session| self.sessions.states.exists(*session)).collect();
                     What::Over { over, shown }
                 }
-                Emit::Changes => self.changed(),
+                Emit::Changes | Emit::Triggered => self.changed(),
             };
             self.closing = Some(Closing { what, position: 0 });
         }

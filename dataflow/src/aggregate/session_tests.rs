@@ -100,6 +100,8 @@ impl Case {
             watermark: None,
             lateness_us: self.lateness,
             late: LateStrategy::Drop,
+            letters: None,
+            firing: None,
         };
         let output = Arc::new(Schema::new(fields));
         let made = AggregateLayout::new(&schema(), self.retractable, &keys, &aggregates, Some(&window), self.emit, output, accumulator);
@@ -202,7 +204,7 @@ fn run(case: &Case, compare: bool) -> (Answer, u64) {
                 let diffs: Vec<i64> = rows.iter().map(|row| row.diff).collect();
                 let watermarks: Vec<i64> = rows.iter().map(|row| row.watermark).collect();
                 let pushed = half.push(&batch(rows), case.retractable.then_some(&diffs), RowWatermarks::Each(&watermarks));
-                assert!(pushed.bad.is_empty() && pushed.late.late + pushed.late.too_late == 0);
+                assert!(pushed.bad.is_empty() && pushed.late.dropped == 0);
                 for batch in pushed.batches {
                     let parts = KeyedBatch::from_bytes(&batch.to_bytes()).unwrap().split(case.workers);
                     stores.iter_mut().zip(parts).for_each(|(store, part)| store.absorb(epoch, part));

@@ -93,6 +93,8 @@ fn layout(key: &DataType, kind: Option<WindowKind>, emit: Emit) -> Arc<Aggregate
         watermark: None,
         lateness_us: 0,
         late: LateStrategy::Drop,
+        letters: None,
+        firing: None,
     });
     let output = Arc::new(Schema::new(fields));
     Arc::new(
@@ -147,7 +149,7 @@ fn rows_per_second() {
                     for (epoch, (batch, watermarks)) in batches.iter().enumerate() {
                         let epoch = epoch as u64;
                         let pushed = half.push(batch, None, RowWatermarks::Each(watermarks));
-                        late += pushed.late.too_late;
+                        late += pushed.late.total();
                         pushed.batches.into_iter().for_each(|batch| store.absorb(epoch, batch));
                         if epoch % 2 == 1 {
                             half.flush().into_iter().for_each(|batch| store.absorb(epoch, batch));

@@ -33,8 +33,9 @@ impl Store {
     pub fn new(layout: Arc<AggregateLayout>, owns_empty: bool) -> Self {
         let kind = match layout.emit {
             _ if layout.session_gap().is_some() => Kind::Sessions(Box::new(SessionStore::new(layout))),
+            Emit::Final if layout.corrects() => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty))),
             Emit::Final => Kind::Final(Box::new(FinalStore::new(layout, owns_empty))),
-            Emit::Changes => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty))),
+            Emit::Changes | Emit::Triggered => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty))),
         };
         Self { kind, closed: None }
     }

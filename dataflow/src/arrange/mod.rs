@@ -25,7 +25,6 @@ mod shared;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
@@ -50,6 +49,7 @@ pub(crate) use row_time::RowTime;
 pub(crate) use rows::Key;
 pub(crate) use shared::Shared;
 
+use crate::aggregate::LateRows;
 use crate::batch::Batch;
 use crate::control::Metrics;
 use crate::epoch::Epoch;
@@ -136,7 +136,7 @@ fn encode<'scope>(
                     errors_session.session(&time).give_iterator(rows);
                 }
                 if arranged.late > 0 {
-                    metrics.operator(node).late.fetch_add(arranged.late, Relaxed);
+                    metrics.operator(node).late(&LateRows::dropped(arranged.late));
                 }
             });
         }

@@ -178,7 +178,7 @@ proptest! {
                 let time = base[side] + ahead - 2;
                 let row = (Some(key), Some(time), value);
                 let pushed = encoders[side].push(&batch(&[row]), None, RowWatermarks::Constant(watermarks[side]));
-                counted += pushed.late.late;
+                counted += pushed.late.dropped;
                 pushed.batches.into_iter().for_each(|batch| store.absorb(side, batch));
                 if time >= watermarks[side] { sides[side].push(row); } else { late += 1; }
             }

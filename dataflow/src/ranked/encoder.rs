@@ -10,7 +10,7 @@ use tidemark_planner::plan::SortKey;
 
 use super::codec::{RowCodec, column};
 use crate::aggregate::admit::{Admission, admit};
-use crate::aggregate::{KeyedBatch, Payload, Pushed, RowWatermarks};
+use crate::aggregate::{KeyedBatch, LateRows, Payload, Pushed, RowWatermarks};
 use crate::eval::{BadRow, evaluate};
 use crate::state::key_rows::KeyCodec;
 
@@ -114,7 +114,7 @@ impl RowEncoder {
             RowWatermarks::Each(each) => each[evaluated.kept.as_ref().map_or(row, |kept| kept[row] as usize)],
         });
         if let Some((left, late)) = left {
-            pushed.late.late += late;
+            pushed.late.add(&LateRows::dropped(late));
             count = left.len();
             diffs = diffs.map(|diffs| left.iter().map(|row| diffs[*row as usize]).collect());
             stamps = stamps.map(|stamps| left.iter().map(|row| stamps[*row as usize]).collect());
@@ -182,7 +182,7 @@ impl RowEncoder {
             let pushed = self.push(&rows.slice(first, len), diffs.map(|diffs| &diffs[first..first + len]), watermarks);
             joined.batches.extend(pushed.batches);
             joined.bad.extend(pushed.bad.into_iter().map(|bad| BadRow { row: bad.row + first, ..bad }));
-            joined.late.late += pushed.late.late;
+            joined.late.add(&pushed.late);
         }
         joined
     }

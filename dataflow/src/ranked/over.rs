@@ -146,7 +146,7 @@ impl OverStore {
         let (mut said, mut errors) = (Vec::new(), Vec::new());
         let mut gone: Vec<u32> = Vec::new();
         let more = match self.emit {
-            Emit::Changes => {
+            Emit::Changes | Emit::Triggered => {
                 while said.len() < OUTPUT_ROWS
                     && let Some(number) = self.touched.pop()
                 {

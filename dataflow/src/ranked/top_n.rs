@@ -226,7 +226,7 @@ impl TopNStore {
     pub fn close(&mut self, watermark: i64) -> Output {
         let mut changes = Vec::new();
         let more = match self.emit {
-            Emit::Changes => self.changes(&mut changes),
+            Emit::Changes | Emit::Triggered => self.changes(&mut changes),
             Emit::Final => self.results(watermark, &mut changes),
         };
         let rows = self.output(&changes);

@@ -190,6 +190,11 @@ fn step_fields(step: &Step, below: &Schema) -> (&'static str, Vec<(&'static str,
             ("Project", vec![("", exprs.join(", "))])
         }
         Step::AssignWindows { window } => ("AssignWindows", shape_fields(window, below)),
+        Step::LateRows { window } => {
+            let mut fields = shape_fields(window, below);
+            fields.push(("lateness", format_us(window.lateness_us)));
+            ("LateRows", fields)
+        }
         Step::Unnest { columns, preserve_nulls } => {
             let columns: Vec<&str> = columns.iter().map(|place| below.field(*place).name().as_str()).collect();
             let mut fields = vec![("columns", list(&columns))];
@@ -214,9 +219,16 @@ fn window_fields(plan: &PhysicalPlan, window: &WindowPlan, below: &Schema) -> Ve
     if let Some(watermark) = &window.watermark {
         fields.push(("watermark", watermark_text(plan, watermark)));
     }
-    fields.push(("late", "drop".into()));
+    fields.push(("late", window.late.name().into()));
+    if let Some(path) = &window.letters {
+        fields.push(("letters", path.clone()));
+    }
     if window.lateness_us != 0 {
         fields.push(("lateness", format_us(window.lateness_us)));
+    }
+    if let Some(firing) = &window.firing {
+        let purge = if firing.purge { ", then purged" } else { "" };
+        fields.push(("trigger", format!("{}{purge}", firing.trigger)));
     }
     fields
 }
@@ -229,12 +241,13 @@ fn emit_text(plan: &PhysicalPlan, emit: Emit, window: Option<&WindowPlan>) -> St
             _ => "final, at the end of the input".into(),
         },
         (Emit::Final, None) => "final, at the end of the input".into(),
+        (Emit::Triggered, _) => "triggered, as each group's trigger fires".into(),
     }
 }
 
 fn has_watermark(plan: &PhysicalPlan, watermark: &WatermarkPlan) -> bool {
     watermark.domain == TimeDomain::ProcessingTime
-        || watermark.sources.iter().all(|source| plan.sources()[source.index()].event_time.is_some())
+        || !watermark.waits_for_end() && watermark.sources.iter().all(|source| plan.sources()[source.index()].event_time.is_some())
 }
 
 /// A watermark as a function of those of sources: `min(a, b)-5s`.
@@ -246,7 +259,7 @@ fn watermark_text(plan: &PhysicalPlan, watermark: &WatermarkPlan) -> String {
         TimeDomain::EventTime if names.len() == 1 => names.concat(),
         TimeDomain::EventTime => format!("min({})", names.join(", ")),
     };
-    minus(&of, watermark.delay_us)
+    if watermark.waits_for_end() { of } else { minus(&of, watermark.delay_us) }
 }
 
 fn minus(of: &str, delay_us: i64) -> String {

@@ -13,7 +13,7 @@ use crate::PlanError;
 use crate::catalog::{Catalog, Relation};
 use crate::error::nearest;
 use crate::functions::Functions;
-use crate::parse::WindowTable;
+use crate::parse::{LateTable, WindowTable};
 
 /// Functions that tell the time of asking. They have no one answer over a changing input.
 const CLOCKS: [&str; 8] =
@@ -225,6 +225,7 @@ impl Visitor for Checker<'_> {
             TableFactor::Table { .. } | TableFactor::Derived { .. } => {}
             TableFactor::NestedJoin { table_with_joins, .. } => table_with_joins.joins.iter().for_each(|join| self.join(join)),
             TableFactor::UNNEST { .. } => {}
+            _ if LateTable::decode(factor).is_some() => {}
             _ => match WindowTable::decode(factor) {
                 Some((table, _)) => match &table.data {
                     Expr::Identifier(name) => self.relation(&name.value, name.span),

@@ -7,6 +7,7 @@ mod blame;
 mod check;
 mod errors;
 mod joins;
+mod late;
 mod names;
 mod numbers;
 mod scan;
@@ -41,7 +42,7 @@ pub(crate) use joins::{SUBQUERY, joins};
 pub(crate) use scan::SourceScan;
 pub(crate) use sets::SetNode;
 pub(crate) use view::{QueryScope, ViewBody};
-pub(crate) use windows::{AssignWindows, WINDOW_COLUMNS};
+pub(crate) use windows::{AssignWindows, LATE_COLUMNS, WINDOW_COLUMNS};
 
 use crate::catalog::{Catalog, SourceTable};
 use crate::error::nearest;

@@ -11,7 +11,7 @@ use datafusion_sql::sqlparser::ast::{
     SelectItem, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 
-use super::windows::WINDOW_COLUMNS;
+use super::windows::{LATE_COLUMNS, WINDOW_COLUMNS};
 use crate::catalog::{Catalog, Relation};
 use crate::parse::WindowTable;
 use crate::plan::MetadataColumn;
@@ -54,7 +54,7 @@ pub(super) fn prepare(catalog: &Catalog<'_>, query: &mut Query) -> Prepared {
     let mut collector = Collector { catalog, known: Known::default(), ctes: BTreeSet::new(), with_metadata: false };
     let _ = VisitMut::visit(query, &mut collector);
     let Collector { mut known, ctes, with_metadata, .. } = collector;
-    for name in WINDOW_COLUMNS {
+    for name in WINDOW_COLUMNS.into_iter().chain(LATE_COLUMNS) {
         known.add(name);
     }
     let mut rewriter = Rewriter { catalog, known: &known, ctes: &ctes, with_metadata };

@@ -18,11 +18,14 @@ use super::errors::Located;
 use super::scan::SourceScan;
 use crate::PlanError;
 use crate::duration::format_us;
-use crate::parse::{WindowTable, WindowTime};
-use crate::plan::{LateStrategy, WindowKind};
+use crate::parse::{LateTable, WindowOptions, WindowTable, WindowTime};
+use crate::plan::WindowKind;
 
 /// The columns a window adds, in order.
 pub(crate) const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
+
+/// The columns that say how late a row was, in order.
+pub(crate) const LATE_COLUMNS: [&str; 2] = ["_watermark", "_lateness_us"];
 
 /// Appends `window_start`, `window_end` and `window_time`: one output row for each window a row lies in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +35,9 @@ pub(crate) struct AssignWindows {
     pub(crate) time: Expr,
     pub(crate) kind: WindowKind,
     pub(crate) offset_us: i64,
-    pub(crate) lateness_us: i64,
-    pub(crate) late: LateStrategy,
+    pub(crate) options: WindowOptions,
+    /// Keep only what came too late for its windows, and append [`LATE_COLUMNS`].
+    pub(crate) only_late: bool,
     /// What the user wrote, for messages.
     pub(crate) span: tokenizer::Span,
     schema: DFSchemaRef,
@@ -41,16 +45,25 @@ pub(crate) struct AssignWindows {
 
 impl AssignWindows {
     fn new(input: LogicalPlan, time: Expr, table: &WindowTable) -> Result<Self> {
-        let schema = Self::schema_over(&input)?;
-        let WindowTable { kind, offset_us, lateness_us, late, span, .. } = table;
-        Ok(Self { input, time, kind: *kind, offset_us: *offset_us, lateness_us: *lateness_us, late: *late, span: *span, schema })
+        let schema = Self::schema_over(&input, false)?;
+        let WindowTable { kind, offset_us, options, span, .. } = table;
+        Ok(Self { input, time, kind: *kind, offset_us: *offset_us, options: options.clone(), only_late: false, span: *span, schema })
     }
 
-    fn schema_over(input: &LogicalPlan) -> Result<DFSchemaRef> {
+    /// The same windows, of which only late rows are kept.
+    pub(super) fn only_late(&self) -> Result<Self> {
+        Ok(Self { only_late: true, schema: Self::schema_over(&self.input, true)?, ..self.clone() })
+    }
+
+    fn schema_over(input: &LogicalPlan, only_late: bool) -> Result<DFSchemaRef> {
         let columns = input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
-        let windows =
-            WINDOW_COLUMNS.map(|name| (None, Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, None), false))));
-        let schema = DFSchema::new_with_metadata(columns.chain(windows).collect(), input.schema().metadata().clone())?;
+        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let mut added: Vec<Field> = WINDOW_COLUMNS.into_iter().map(|name| Field::new(name, time.clone(), false)).collect();
+        if only_late {
+            added.extend([Field::new(LATE_COLUMNS[0], time, false), Field::new(LATE_COLUMNS[1], DataType::Int64, false)]);
+        }
+        let added = added.into_iter().map(|field| (None, Arc::new(field)));
+        let schema = DFSchema::new_with_metadata(columns.chain(added).collect(), input.schema().metadata().clone())?;
         Ok(Arc::new(schema))
     }
 
@@ -70,7 +83,9 @@ impl Hash for AssignWindows {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.input.hash(state);
         self.time.hash(state);
-        format!("{:?} {} {}", self.kind, self.offset_us, self.lateness_us).hash(state);
+        format!("{:?} {}", self.kind, self.offset_us).hash(state);
+        self.options.hash(state);
+        self.only_late.hash(state);
     }
 }
 
@@ -99,11 +114,12 @@ impl UserDefinedLogicalNodeCore for AssignWindows {
 
     /// A predicate on the row alone holds for all its windows or none, so it may go below; one on a window may not.
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        WINDOW_COLUMNS.map(String::from).into()
+        WINDOW_COLUMNS.into_iter().chain(LATE_COLUMNS).map(String::from).collect()
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AssignWindows: {} by {}", Self::shape(self.kind), self.time)?;
+        let name = if self.only_late { "LateRows" } else { "AssignWindows" };
+        write!(f, "{name}: {} by {}", Self::shape(self.kind), self.time)?;
         if self.offset_us != 0 {
             write!(f, " offset {}", format_us(self.offset_us))?;
         }
@@ -114,7 +130,7 @@ impl UserDefinedLogicalNodeCore for AssignWindows {
         let (Some(time), Some(input)) = (exprs.pop(), inputs.pop()) else {
             return datafusion_common::internal_err!("a window has one time and one input");
         };
-        let schema = Self::schema_over(&input)?;
+        let schema = Self::schema_over(&input, self.only_late)?;
         Ok(Self { input, time, schema, ..self.clone() })
     }
 
@@ -124,12 +140,18 @@ impl UserDefinedLogicalNodeCore for AssignWindows {
     }
 }
 
-/// Plans `$tumble`, `$hop`, `$cumulate` and `$session`.
+/// Plans `$tumble`, `$hop`, `$cumulate`, `$session` and `$late`.
 #[derive(Debug)]
 pub(super) struct WindowPlanner;
 
 impl RelationPlanner for WindowPlanner {
     fn plan_relation(&self, relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
+        if let Some((late, alias)) = LateTable::decode(&relation) {
+            let alias = alias.cloned();
+            let input = context.plan(factor(&late.data)?)?;
+            let plan = super::late::late_rows(&input)?.ok_or_else(|| located(super::late::no_windows(), late.span))?;
+            return Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))));
+        }
         let Some((table, alias)) = WindowTable::decode(&relation) else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };

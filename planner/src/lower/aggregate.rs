@@ -14,8 +14,8 @@ use super::relation::{Rel, Taken, delayed, plain_props, window_size};
 use super::{Lowering, Result, watermark_of};
 use crate::logical::{QueryScope, type_name};
 use crate::plan::{
-    AggregateClass, AggregateFunction, AggregatePlan, AttachedWindow, ChangelogKind, Emit, KeyPlan, LateStrategy, NamedExpr, PhysicalOp,
-    Props, SortKey, StateBound, WindowColumn, WindowKind, WindowPlan,
+    AggregateClass, AggregateFunction, AggregatePlan, AttachedWindow, ChangelogKind, Emit, FiringPlan, KeyPlan, LateStrategy, NamedExpr,
+    PhysicalOp, Props, SortKey, StateBound, TriggerPlan, WindowColumn, WindowKind, WindowPlan,
 };
 use crate::statement::EmitClause;
 use crate::{PlanError, Span};
@@ -67,7 +67,23 @@ impl Lowering<'_> {
         self.break_ties(&mut input, &mut keys, &mut drafts)?;
 
         let (key_plans, grouped, hoisted) = self.windows_of(&mut input, &mut keys, &mut drafts);
+        if grouped.is_some() {
+            self.use_clause(input.window_span);
+        }
         let emit = self.emit(&input, grouped.as_ref(), scope)?;
+        if let Some(Grouped { window, .. }) = &grouped
+            && matches!(window.kind, WindowKind::Session { .. })
+            && window.lateness_us > 0
+            && emit != Emit::Changes
+        {
+            let span = input.window_span.unwrap_or(scope.span);
+            return Err(self.not_yet(
+                "correcting sessions that came out is",
+                span,
+                "Say EMIT CHANGES: each change of a session, late or not.",
+            ));
+        }
+        self.corrects |= emit == Emit::Final && grouped.as_ref().is_some_and(|grouped| grouped.window.lateness_us > 0);
         let append_only = input.props.changelog == ChangelogKind::AppendOnly;
         for draft in &mut drafts {
             draft.plan.retractable = !append_only;
@@ -77,7 +93,7 @@ impl Lowering<'_> {
 
         let mut grouped = grouped;
         if let Some(grouped) = &mut grouped
-            && emit == Emit::Final
+            && emit != Emit::Changes
             && grouped.window.watermark.is_none()
         {
             // Without a declared watermark the end of the bounded input closes all windows.
@@ -218,7 +234,9 @@ impl Lowering<'_> {
 
     /// Ends each order with what breaks ties: the row's place in its source if it still has one, else the value itself.
     fn break_ties(&self, input: &mut Rel, keys: &mut [NamedExpr], drafts: &mut [Draft]) -> Result<()> {
-        let needs_places = drafts.iter().any(|draft| draft.ordered && !draft.plan.distinct);
+        // A dead letter says where its row stands.
+        let letters = input.options.as_ref().is_some_and(|options| options.late == LateStrategy::DeadLetterQueue);
+        let needs_places = letters || drafts.iter().any(|draft| draft.ordered && !draft.plan.distinct);
         let places = if needs_places { input.carry_places() } else { None };
         if let Some((_, moved)) = &places {
             let place = |old: usize| moved[old];
@@ -331,16 +349,21 @@ impl Lowering<'_> {
             .collect();
         // A watermark that nothing but the end of the input moves is no declared one.
         let declared = attached.closed || watermark_known(input, &attached);
+        let options = input.options.clone().unwrap_or_default();
         let window = WindowPlan {
             kind: WindowKind::Attached,
             offset_us: 0,
             time: end,
             start,
             watermark: declared.then(|| attached.watermark.clone()),
-            lateness_us: 0,
-            late: LateStrategy::Drop,
+            lateness_us: options.lateness_us,
+            // Rows that belong into the next window were put there when windows were assigned.
+            late: if options.late == LateStrategy::IncludeInNextWindow { LateStrategy::Drop } else { options.late },
+            letters: options.letters,
+            firing: options.firing,
         };
-        (key_plans, Some(Grouped { window, size_us: attached.size_us, retention_us: attached.size_us.unwrap_or(0) }), vec![])
+        let retention_us = attached.size_us.unwrap_or(0).saturating_add(window.lateness_us);
+        (key_plans, Some(Grouped { window, size_us: attached.size_us, retention_us }), vec![])
     }
 
     /// When an aggregate emits, if that can be.
@@ -349,6 +372,22 @@ impl Lowering<'_> {
         let bounded = input.props.bounded;
         let watermark = grouped.is_some_and(|grouped| grouped.window.watermark.is_some());
         let span = if scope.emit.is_some() { scope.emit_span.unwrap_or(scope.span) } else { scope.span };
+        // A trigger says when; EMIT CHANGES beside it says that the result may change.
+        let firing = grouped.and_then(|grouped| grouped.window.firing.as_ref());
+        let said = match firing {
+            Some(FiringPlan { trigger: TriggerPlan::Watermark, purge: false }) => Some(EmitClause::Final),
+            Some(_) if scope.emit == Some(EmitClause::Final) => {
+                let error = PlanError::new("plan::final_trigger", "EMIT FINAL beside a trigger that fires early", span);
+                return Err(vec![
+                    error.label("the first results would not be final").help("Leave EMIT FINAL out, or write TRIGGER ON WATERMARK."),
+                ]);
+            }
+            Some(_) => {
+                let span = input.window_span.unwrap_or(span);
+                return Err(self.not_yet("this trigger is", span, "Write TRIGGER ON WATERMARK, or EMIT CHANGES for each change."));
+            }
+            None => said,
+        };
         match (said, grouped) {
             (Some(EmitClause::Changes), _) | (None, None) => Ok(Emit::Changes),
             (Some(EmitClause::Final), None) if bounded => Ok(Emit::Final),
@@ -405,7 +444,7 @@ impl Lowering<'_> {
             }
         };
         if let Some(grouped) = grouped {
-            if grouped.window.watermark.is_none() && emit == Emit::Changes {
+            if grouped.window.watermark.is_none() && (emit == Emit::Changes || (emit == Emit::Triggered && !input.props.bounded)) {
                 return grows(
                     "windows without a watermark are never dropped",
                     "windows without a watermark are kept for ever".into(),
@@ -458,17 +497,21 @@ impl Lowering<'_> {
         let append_only = input.props.changelog == ChangelogKind::AppendOnly;
         let mut props = plain_props(schema, input.props.bounded);
         props.state = state;
+        let lateness_us = grouped.map_or(0, |grouped| grouped.window.lateness_us);
+        let sealed = grouped.and_then(|grouped| grouped.window.firing.as_ref()).is_some_and(|firing| firing.purge);
         props.changelog = match emit {
-            Emit::Final => ChangelogKind::AppendOnly,
+            Emit::Final if lateness_us == 0 => ChangelogKind::AppendOnly,
+            Emit::Triggered if sealed => ChangelogKind::AppendOnly,
             // A set that only grows: DISTINCT over rows that only come.
-            Emit::Changes if aggregates.is_empty() && append_only => ChangelogKind::AppendOnly,
-            Emit::Changes => ChangelogKind::Retract,
+            Emit::Changes | Emit::Final | Emit::Triggered if aggregates.is_empty() && append_only => ChangelogKind::AppendOnly,
+            Emit::Changes | Emit::Final | Emit::Triggered => ChangelogKind::Retract,
         };
         props.unique_keys = vec![(0..keys.len()).collect()];
         let place_of = |part| keys.iter().position(|key| matches!(key, KeyPlan::Window(it, _) if *it == part));
         match grouped {
             Some(grouped) => {
-                let watermark = grouped.window.watermark.clone();
+                // Corrections come until the allowed lateness is over: what reads them is never late by its own watermark.
+                let watermark = grouped.window.watermark.as_ref().map(|watermark| delayed(watermark, lateness_us));
                 if let Some(watermark) = &watermark {
                     for (place, key) in keys.iter().enumerate() {
                         match (key, grouped.size_us) {
@@ -488,7 +531,7 @@ impl Lowering<'_> {
                     time: place_of(WindowColumn::Time),
                     watermark: watermark.unwrap_or_else(|| input.end_of_input()),
                     size_us: grouped.size_us,
-                    closed: emit == Emit::Final,
+                    closed: emit == Emit::Final && lateness_us == 0,
                 });
             }
             None if emit == Emit::Changes => {

@@ -19,6 +19,7 @@ mod sink;
 mod tests;
 mod time_bound;
 mod values;
+mod window_clause;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -50,6 +51,8 @@ struct SourceUse {
     table: Arc<SourceTable>,
     node: NodeId,
     columns: Vec<SourceColumn>,
+    /// Column and delay of the watermark: the table's, else that of the first query that declares one for itself.
+    event_time: Option<(usize, i64)>,
 }
 
 /// A physical plan in the making.
@@ -59,11 +62,23 @@ pub(crate) struct Lowering<'a> {
     nodes: Vec<Node>,
     sources: Vec<SourceUse>,
     sinks: Vec<SinkPlan>,
+    /// Windows whose clause says more than the window, and which nothing has been aggregated over yet.
+    unused_clauses: Vec<Span>,
+    /// A window of the statement at hand is corrected by late rows.
+    corrects: bool,
 }
 
 impl<'a> Lowering<'a> {
     pub(crate) fn new(lines: &'a LineIndex<'a>) -> Self {
-        Self { lines, settings: Settings::default(), nodes: vec![], sources: vec![], sinks: vec![] }
+        Self {
+            lines,
+            settings: Settings::default(),
+            nodes: vec![],
+            sources: vec![],
+            sinks: vec![],
+            unused_clauses: vec![],
+            corrects: false,
+        }
     }
 
     /// The settings for the statements that follow.
@@ -136,7 +151,7 @@ impl<'a> Lowering<'a> {
     fn rel(&self, base: NodeId, sources: BTreeSet<SourceId>, window_span: Option<Span>) -> Rel {
         let props = self.nodes[base.index()].props.clone();
         let base_schema = Arc::clone(&props.schema);
-        Rel { base, steps: vec![], base_schema, schemas: vec![], props, sources, metadata: vec![], window_span }
+        Rel { base, steps: vec![], base_schema, schemas: vec![], props, sources, metadata: vec![], window_span, options: None }
     }
 
     /// Lowers a plan whose statement said what the scope holds.
@@ -312,7 +327,7 @@ impl<'a> Lowering<'a> {
                 self.node(PhysicalOp::Source { source: id }, props)
             }
         };
-        self.sources.push(SourceUse { table: Arc::clone(table), node, columns });
+        self.sources.push(SourceUse { table: Arc::clone(table), node, columns, event_time: table.event_time });
         (id, node)
     }
 
@@ -372,17 +387,27 @@ impl<'a> Lowering<'a> {
                 PlanError::new("plan::type_mismatch", message, self.lines.span(windows.span)).help("Name a timestamp column."),
             ]);
         }
-        let watermark = watermark_of(&time, &rel);
+        let watermark = match windows.options.watermark_us {
+            None => watermark_of(&time, &rel),
+            Some(delay_us) => Some(self.own_watermark(&rel, &time, delay_us, self.lines.span(windows.span).unwrap_or(scope.span))?),
+        };
+        if windows.only_late {
+            return self.late_rows(rel, windows, in_microseconds(time, &data_type), watermark, scope);
+        }
         rel.window_span = self.lines.span(windows.span);
+        let options = self.window_options(windows, &rel)?;
         rel.assign_windows(WindowPlan {
             kind: windows.kind,
             offset_us: windows.offset_us,
             time: in_microseconds(time, &data_type),
             start: None,
             watermark,
-            lateness_us: windows.lateness_us,
-            late: windows.late,
+            lateness_us: options.lateness_us,
+            late: options.late,
+            letters: options.letters.clone(),
+            firing: options.firing.clone(),
         });
+        rel.options = Some(options);
         Ok(rel)
     }
 
@@ -520,6 +545,6 @@ fn holds_map(data_type: &DataType) -> bool {
 fn passes_columns(step: &Step) -> Option<Vec<usize>> {
     match step {
         Step::Project { exprs } => exprs.iter().map(|it| as_column(&it.expr)).collect(),
-        Step::Filter { .. } | Step::AssignWindows { .. } | Step::Unnest { .. } => None,
+        Step::Filter { .. } | Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Unnest { .. } => None,
     }
 }

@@ -125,9 +125,10 @@ fn same_step(left: &Step, right: &Step) -> bool {
     match (left, right) {
         (Step::Filter { predicate: a }, Step::Filter { predicate: b }) => same_expr(a, b),
         (Step::Project { exprs: a }, Step::Project { exprs: b }) => same_named(a, b),
-        (Step::AssignWindows { window: a }, Step::AssignWindows { window: b }) => same_window(a, b),
+        (Step::AssignWindows { window: a }, Step::AssignWindows { window: b })
+        | (Step::LateRows { window: a }, Step::LateRows { window: b }) => same_window(a, b),
         (Step::Unnest { columns: a, preserve_nulls: m }, Step::Unnest { columns: b, preserve_nulls: n }) => a == b && m == n,
-        (Step::Filter { .. } | Step::Project { .. } | Step::AssignWindows { .. } | Step::Unnest { .. }, _) => false,
+        (Step::Filter { .. } | Step::Project { .. } | Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Unnest { .. }, _) => false,
     }
 }
 
@@ -136,6 +137,7 @@ pub(super) fn same_window(left: &WindowPlan, right: &WindowPlan) -> bool {
         && same_expr(&left.time, &right.time)
         && (left.kind, left.offset_us, left.lateness_us, left.late, &left.watermark)
             == (right.kind, right.offset_us, right.lateness_us, right.late, &right.watermark)
+        && (&left.letters, &left.firing) == (&right.letters, &right.firing)
 }
 
 fn same_key(left: &KeyPlan, right: &KeyPlan) -> bool {
@@ -192,7 +194,7 @@ pub(super) fn finish(lowering: Lowering<'_>) -> PhysicalPlan {
 fn watermarks_waited_for(nodes: &[Node]) -> BTreeSet<SourceId> {
     let mut found = BTreeSet::new();
     for watermark in nodes.iter().flat_map(|node| node.op.watermarks()) {
-        if watermark.domain == TimeDomain::EventTime {
+        if watermark.domain == TimeDomain::EventTime && !watermark.waits_for_end() {
             found.extend(watermark.sources.iter().copied());
         }
     }
@@ -261,7 +263,9 @@ fn fold(steps: &mut Vec<Step>, schemas: &mut Vec<SchemaRef>) {
             continue;
         };
         let next = at + 1 + next;
-        if matches!(steps[next], Step::Unnest { .. }) || steps[at + 1..next].iter().any(|step| matches!(step, Step::AssignWindows { .. })) {
+        if matches!(steps[next], Step::Unnest { .. })
+            || steps[at + 1..next].iter().any(|step| matches!(step, Step::AssignWindows { .. } | Step::LateRows { .. }))
+        {
             at += 1;
             continue;
         }
@@ -270,7 +274,7 @@ fn fold(steps: &mut Vec<Step>, schemas: &mut Vec<SchemaRef>) {
             match step {
                 Step::Filter { predicate } => *predicate = remap(predicate, &place),
                 Step::Project { exprs } => exprs.iter_mut().for_each(|it| it.expr = remap(&it.expr, &place)),
-                Step::AssignWindows { .. } | Step::Unnest { .. } => {}
+                Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Unnest { .. } => {}
             }
         }
         // The filters between get the schema they see now when nodes are numbered.
@@ -357,7 +361,7 @@ fn source_plan(source: &SourceUse, kept: &[usize], keeps_time: bool) -> SourcePl
         })
         .collect();
     // An event time that nothing waits for is read only if its column is anyway.
-    let event_time = table.event_time.filter(|(place, _)| keeps_time || kept.contains(place)).map(|(place, delay_us)| {
+    let event_time = source.event_time.filter(|(place, _)| keeps_time || kept.contains(place)).map(|(place, delay_us)| {
         let column = &source.columns[place];
         let expr = in_microseconds(over_base(&column.value, &column.field), column.field.data_type());
         let carried = table.carried.as_ref().map(|it| {

@@ -282,6 +282,8 @@ impl Lowering<'_> {
             watermark: declared.then(|| attached.watermark.clone()),
             lateness_us: 0,
             late: LateStrategy::Drop,
+            letters: None,
+            firing: None,
         };
         Some(Grouped { window, size_us: attached.size_us, retention_us: attached.size_us.unwrap_or(0) })
     }

@@ -10,7 +10,8 @@ use datafusion_physical_expr::{conjunction_opt, split_conjunction};
 
 use super::expr::{Physical, as_column, column, columns, monotone, remap, substitute};
 use crate::Span;
-use crate::logical::WINDOW_COLUMNS;
+use crate::logical::{LATE_COLUMNS, WINDOW_COLUMNS};
+use crate::parse::WindowOptions;
 use crate::plan::{
     AttachedWindow, ChangelogKind, MetadataColumn, NamedExpr, NodeId, Props, SourceId, StateBound, Step, TimeDomain, WatermarkPlan,
     WindowKind, WindowPlan,
@@ -33,6 +34,8 @@ pub(crate) struct Rel {
     pub(crate) metadata: Vec<(MetadataColumn, usize)>,
     /// Where the last window was written.
     pub(crate) window_span: Option<Span>,
+    /// What its clause said.
+    pub(crate) options: Option<WindowOptions>,
 }
 
 impl Rel {
@@ -139,6 +142,19 @@ impl Rel {
         self.push(Step::AssignWindows { window }, Arc::new(Schema::new(fields)));
     }
 
+    /// Keeps what came too late for its windows, with the columns that say so.
+    pub(crate) fn late_rows(&mut self, window: WindowPlan) {
+        let time_type = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let times = WINDOW_COLUMNS.into_iter().chain([LATE_COLUMNS[0]]).map(|name| Arc::new(Field::new(name, time_type.clone(), false)));
+        let late_us = Arc::new(Field::new(LATE_COLUMNS[1], DataType::Int64, false));
+        let fields: Vec<FieldRef> = self.schema().fields().iter().cloned().chain(times).chain([late_us]).collect();
+        // No column keeps to the watermark: these rows are those that did not.
+        self.props.watermarks.clear();
+        self.props.unique_keys.clear();
+        self.props.window = None;
+        self.push(Step::LateRows { window }, Arc::new(Schema::new(fields)));
+    }
+
     /// Replaces lists by their elements.
     pub(crate) fn unnest(&mut self, lists: Vec<usize>, preserve_nulls: bool, fields: Vec<FieldRef>) {
         self.props.unique_keys.clear();
@@ -146,9 +162,32 @@ impl Rel {
         self.push(Step::Unnest { columns: lists, preserve_nulls }, Arc::new(Schema::new(fields)));
     }
 
-    /// The watermark that only the end of the input moves: that of sources without event time.
+    /// The watermark that only the end of the input moves.
     pub(crate) fn end_of_input(&self) -> WatermarkPlan {
-        WatermarkPlan { domain: TimeDomain::EventTime, sources: self.sources.iter().copied().collect(), delay_us: 0 }
+        WatermarkPlan {
+            domain: TimeDomain::EventTime,
+            sources: self.sources.iter().copied().collect(),
+            delay_us: WatermarkPlan::END_OF_INPUT_US,
+        }
+    }
+
+    /// The column of the source at the bottom that a column passes on, if the relation is a source with steps on top.
+    pub(crate) fn source_column(&self, column: usize) -> Option<usize> {
+        let mut place = column;
+        for (at, step) in self.steps.iter().enumerate().rev() {
+            match step {
+                Step::Project { exprs } => place = as_column(&exprs.get(place)?.expr)?,
+                Step::Filter { .. } => {}
+                Step::AssignWindows { .. } | Step::LateRows { .. } => {
+                    let below = if at == 0 { &self.base_schema } else { &self.schemas[at - 1] };
+                    if place >= below.fields().len() {
+                        return None;
+                    }
+                }
+                Step::Unnest { .. } => return None,
+            }
+        }
+        Some(place)
     }
 
     /// Whether rows are a single source's, each with its place: what breaks ties.
@@ -156,7 +195,7 @@ impl Rel {
         self.props.changelog == ChangelogKind::AppendOnly
             && self.metadata.iter().any(|(it, _)| *it == MetadataColumn::Partition)
             && self.metadata.iter().any(|(it, _)| *it == MetadataColumn::Offset)
-            && !self.steps.iter().any(|step| matches!(step, Step::Unnest { .. }))
+            && !self.steps.iter().any(|step| matches!(step, Step::Unnest { .. } | Step::LateRows { .. }))
     }
 
     /// Carries the partition and the offset of each row through all steps. Returns their positions at the end, and where each column
@@ -209,7 +248,7 @@ impl Rel {
                     schema = Arc::new(Schema::new(fields));
                     *out = Arc::clone(&schema);
                 }
-                Step::Unnest { .. } => return None,
+                Step::LateRows { .. } | Step::Unnest { .. } => return None,
             }
         }
         self.props.schema = schema;
@@ -311,7 +350,7 @@ impl Rel {
                     steps.push(Step::Project { exprs: kept });
                     schemas.push(Arc::clone(&schema));
                 }
-                Step::AssignWindows { .. } | Step::Unnest { .. } => return None,
+                Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Unnest { .. } => return None,
             }
         }
         self.steps = steps;

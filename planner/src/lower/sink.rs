@@ -50,9 +50,11 @@ impl Lowering<'_> {
             return Err(vec![error]);
         }
         self.refuse_leftovers(plan, scope)?;
+        self.corrects = false;
         let mut rel = self.lower(plan, scope)?;
         self.refuse_stray_sessions(&rel, scope)?;
-        if scope.emit == Some(EmitClause::Final) && rel.props.changelog != ChangelogKind::AppendOnly {
+        self.refuse_unused_clauses()?;
+        if scope.emit == Some(EmitClause::Final) && rel.props.changelog != ChangelogKind::AppendOnly && !self.corrects {
             let error =
                 PlanError::new("plan::final_without_watermark", "this result is never final", scope.emit_span.unwrap_or(scope.span))
                     .label("what it reads takes rows back")

@@ -12,6 +12,7 @@ mod cursor;
 mod dialect;
 mod durations;
 mod function;
+mod late_table;
 mod line_index;
 mod on_error;
 mod options;
@@ -22,14 +23,16 @@ mod tokens;
 mod types;
 mod window_call;
 mod window_clause;
+mod window_options;
 mod window_table;
 mod windows;
 mod within;
 
 pub(crate) use function::is_parameter;
+pub use late_table::LateTable;
 pub use line_index::LineIndex;
 pub use types::arrow_type;
-pub use window_table::{WindowTable, WindowTime};
+pub use window_table::{WindowOptions, WindowTable, WindowTime};
 pub(crate) use within::WITHIN;
 
 use datafusion_sql::sqlparser::tokenizer::Token;

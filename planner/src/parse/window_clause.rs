@@ -4,11 +4,12 @@
 //! WINDOW TUMBLING(5m) | SLIDING(1h, 10m) | HOPPING(size, slide) | CUMULATING(step, size) | SESSION(30m TIMEOUT)
 //!   [ON EVENT_TIME(col) | ON PROCESSING_TIME()]
 //!   [WITH WATERMARK BOUNDED_OUT_OF_ORDERNESS(10s) | ASCENDING_TIMESTAMPS]
-//!   [TRIGGER trigger] [ALLOWED_LATENESS 30s] [LATE_DATA_STRATEGY DROP | UPDATE_PREVIOUS | …]
+//!   [TRIGGER trigger [FIRE AND PURGE]] [ALLOWED_LATENESS 30s]
+//!   [LATE_DATA_STRATEGY DROP | UPDATE_PREVIOUS | DEAD_LETTER_QUEUE ['path'] | INCLUDE_IN_NEXT_WINDOW]
 //! ```
 //!
-//! The parts behind the window stand in any order, and GROUP BY, HAVING and EMIT may stand among them. What is read but not
-//! built yet is refused by [`WindowClause::refuse`], with its place; nothing is passed over.
+//! The parts behind the window stand in any order, and GROUP BY, HAVING and EMIT may stand among them. What they mean together is
+//! worked out in `window_options`; nothing is passed over.
 
 use datafusion_sql::sqlparser::ast::Ident;
 use datafusion_sql::sqlparser::tokenizer::Token;
@@ -17,6 +18,7 @@ use super::columns::take_watermark_strategy;
 use super::cursor::{Cursor, Parsed, quote};
 use super::durations;
 use crate::error::nearest;
+use crate::plan::LateStrategy;
 use crate::{PlanError, Span};
 
 /// The clause of one SELECT.
@@ -30,10 +32,14 @@ pub(super) struct WindowClause {
     pub(super) watermark: Option<(i64, Span)>,
     /// When results come out.
     pub(super) trigger: Option<(Trigger, Span)>,
+    /// `FIRE AND PURGE` behind the trigger.
+    pub(super) purge: bool,
     /// How long a closed window is kept for late rows, in microseconds.
     pub(super) lateness: Option<(i64, Span)>,
     /// What becomes of late rows.
-    pub(super) late: Option<(Late, Span)>,
+    pub(super) late: Option<(LateStrategy, Span)>,
+    /// The file of the dead letters.
+    pub(super) letters: Option<String>,
     /// `TUMBLING(5m)`.
     pub(super) span: Span,
     /// The word WINDOW.
@@ -66,15 +72,6 @@ pub(super) enum Trigger {
     And(Vec<Trigger>),
     Or(Vec<Trigger>),
     First(Vec<Trigger>),
-}
-
-/// What becomes of late rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Late {
-    Drop,
-    UpdatePrevious,
-    DeadLetterQueue,
-    IncludeInNextWindow,
 }
 
 /// Names of windows in the clause.
@@ -132,7 +129,7 @@ pub(super) fn take(cursor: &mut Cursor<'_>) -> Parsed<WindowClause> {
                 .help("Keys of the grouping stand in GROUP BY."));
         }
     };
-    Ok(WindowClause { shape, time, watermark: None, trigger: None, lateness: None, late: None, span, word })
+    Ok(WindowClause { shape, time, watermark: None, trigger: None, purge: false, lateness: None, late: None, letters: None, span, word })
 }
 
 /// The arguments of a window, by what they are.
@@ -262,6 +259,7 @@ pub(super) fn take_part(cursor: &mut Cursor<'_>, clause: &mut WindowClause) -> P
         put(&mut clause.watermark, delay_us, "WITH WATERMARK", cursor.since(start))
     } else if cursor.take(&["TRIGGER"]) {
         let trigger = take_trigger(cursor, 0)?;
+        clause.purge = cursor.take(&["FIRE", "AND", "PURGE"]);
         put(&mut clause.trigger, trigger, "TRIGGER", cursor.since(start))
     } else if cursor.take(&["ALLOWED_LATENESS"]) {
         let (us, span) = durations::take(cursor, "a duration")?;
@@ -272,13 +270,19 @@ pub(super) fn take_part(cursor: &mut Cursor<'_>, clause: &mut WindowClause) -> P
     } else {
         cursor.expect("LATE_DATA_STRATEGY")?;
         let words = [
-            ("DROP", Late::Drop),
-            ("UPDATE_PREVIOUS", Late::UpdatePrevious),
-            ("DEAD_LETTER_QUEUE", Late::DeadLetterQueue),
-            ("INCLUDE_IN_NEXT_WINDOW", Late::IncludeInNextWindow),
+            ("DROP", LateStrategy::Drop),
+            ("UPDATE_PREVIOUS", LateStrategy::UpdatePrevious),
+            ("DEAD_LETTER_QUEUE", LateStrategy::DeadLetterQueue),
+            ("INCLUDE_IN_NEXT_WINDOW", LateStrategy::IncludeInNextWindow),
         ];
         for (word, late) in words {
             if cursor.take(&[word]) {
+                if let (LateStrategy::DeadLetterQueue, Some(Token::SingleQuotedString(path))) =
+                    (late, cursor.peek().map(|tok| &tok.token.token))
+                {
+                    clause.letters = Some(path.clone());
+                    cursor.at += 1;
+                }
                 return put(&mut clause.late, late, "LATE_DATA_STRATEGY", cursor.since(start));
             }
         }
@@ -373,46 +377,6 @@ fn take_one(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<Trigger> {
     ))
 }
 
-impl WindowClause {
-    /// What is read, but not built yet.
-    pub(super) fn refuse(&self) -> Vec<PlanError> {
-        let mut errors = Vec::new();
-        let mut not_yet = |what: &str, span: Span, help: &str| {
-            errors.push(PlanError::new("parse::not_yet", format!("{what} not supported yet"), span).label("not yet").help(help));
-        };
-        if let Some((_, span)) = self.watermark {
-            not_yet(
-                "a watermark of one query is",
-                span,
-                "Declare it at the source: WATERMARK FOR ts AS ts - INTERVAL '10' SECOND among its columns.",
-            );
-        }
-        match &self.trigger {
-            None | Some((Trigger::Watermark, _)) => {}
-            // A session ends when the watermark passes its end.
-            Some((Trigger::SessionEnd, _)) if matches!(self.shape, Shape::Session { .. }) => {}
-            Some((_, span)) => not_yet(
-                "this trigger is",
-                *span,
-                "Write TRIGGER ON WATERMARK for one result when the window ends, or EMIT CHANGES for each change.",
-            ),
-        }
-        match self.lateness {
-            None | Some((0, _)) => {}
-            Some((_, span)) => {
-                not_yet("ALLOWED_LATENESS above 0s is", span, "Give the watermark of the source that delay: rows within it are in time.");
-            }
-        }
-        match self.late {
-            None | Some((Late::Drop, _)) => {}
-            Some((_, span)) => {
-                not_yet("this strategy for late rows is", span, "Write LATE_DATA_STRATEGY DROP: late rows are counted and dropped.")
-            }
-        }
-        errors
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -420,7 +384,7 @@ mod tests {
     use crate::parse::line_index::LineIndex;
     use crate::parse::tokens;
 
-    /// Reads a clause in full, and says what is not built yet of it.
+    /// Reads a clause in full, and says what is wrong with it.
     fn read(text: &str) -> (WindowClause, Vec<String>) {
         let lines = LineIndex::new(text);
         let context = Context { lines: &lines, variables: &|_| None };
@@ -430,7 +394,8 @@ mod tests {
         while !cursor.at_end() {
             take_part(&mut cursor, &mut clause).unwrap_or_else(|error| panic!("{text}: {error:?}"));
         }
-        let refused = clause.refuse().iter().map(|error| error.span.map_or("", |span| &text[span.start..span.end]).to_string()).collect();
+        let refused = clause.options().err().unwrap_or_default();
+        let refused = refused.iter().map(|error| error.span.map_or("", |span| &text[span.start..span.end]).to_string()).collect();
         (clause, refused)
     }
 
@@ -445,8 +410,8 @@ mod tests {
         assert_eq!(clause.watermark.map(|it| it.0), Some(10_000_000));
         assert_eq!(clause.trigger.map(|it| it.0), Some(Trigger::Watermark));
         assert_eq!(clause.lateness.map(|it| it.0), Some(30_000_000));
-        assert_eq!(clause.late.map(|it| it.0), Some(Late::UpdatePrevious));
-        assert_eq!(refused, ["WITH WATERMARK BOUNDED_OUT_OF_ORDERNESS(10s)", "ALLOWED_LATENESS 30s", "LATE_DATA_STRATEGY UPDATE_PREVIOUS"]);
+        assert_eq!(clause.late.map(|it| it.0), Some(LateStrategy::UpdatePrevious));
+        assert!(refused.is_empty(), "{refused:?}");
 
         let (clause, refused) = read(
             "WINDOW SLIDING(1h, 10m) LATE_DATA_STRATEGY DROP TRIGGER EVERY 30s OR EVERY 1000 RECORDS ON PROCESSING_TIME() ALLOWED_LATENESS 0s",
@@ -454,7 +419,7 @@ mod tests {
         assert!(matches!(clause.shape, Shape::Sliding { size: (3_600_000_000, _), slide: (600_000_000, _), offset: None }));
         assert!(matches!(clause.time, Some((Time::Processing, _))));
         assert_eq!(clause.trigger.map(|it| it.0), Some(Trigger::Or(vec![Trigger::Every(30_000_000), Trigger::EveryRecords(1000)])));
-        assert_eq!(refused, ["TRIGGER EVERY 30s OR EVERY 1000 RECORDS"]);
+        assert!(refused.is_empty(), "{refused:?}");
 
         let (clause, refused) = read(
             "WINDOW SESSION(30m TIMEOUT) ON EVENT_TIME(login_time) WITH WATERMARK ASCENDING_TIMESTAMPS
@@ -463,8 +428,8 @@ mod tests {
         assert!(matches!(&clause.shape, Shape::Session { gap: (1_800_000_000, _), keys } if keys.is_empty()));
         assert_eq!(clause.watermark.map(|it| it.0), Some(0));
         assert_eq!(clause.trigger.map(|it| it.0), Some(Trigger::Or(vec![Trigger::SessionEnd, Trigger::Every(300_000_000)])));
-        assert_eq!(clause.late.map(|it| it.0), Some(Late::DeadLetterQueue));
-        assert_eq!(refused.len(), 3);
+        assert_eq!(clause.late.map(|it| it.0), Some(LateStrategy::DeadLetterQueue));
+        assert_eq!(refused, ["TRIGGER ON SESSION_END OR EVERY 5m", "LATE_DATA_STRATEGY DEAD_LETTER_QUEUE"]);
     }
 
     #[test]

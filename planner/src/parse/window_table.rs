@@ -8,7 +8,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer;
 
-use crate::plan::{LateStrategy, WindowKind};
+use crate::plan::{FiringPlan, LateStrategy, WindowKind};
 
 /// A windowed relation.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,12 +21,25 @@ pub struct WindowTable {
     pub time: WindowTime,
     /// Shift of the window starts from the epoch, `0 <= offset`, in microseconds.
     pub offset_us: i64,
-    /// How long a closed window is kept for late rows, in microseconds.
-    pub lateness_us: i64,
-    /// What becomes of late rows.
-    pub late: LateStrategy,
+    /// What the clause says beyond the window.
+    pub options: WindowOptions,
     /// What the user wrote, as sqlparser spans it.
     pub span: tokenizer::Span,
+}
+
+/// What a WINDOW clause says beyond the window.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WindowOptions {
+    /// How long a closed window is kept for late rows, in microseconds.
+    pub lateness_us: i64,
+    /// What becomes of rows that are late beyond that.
+    pub late: LateStrategy,
+    /// The dead-letter file, if the clause names one.
+    pub letters: Option<String>,
+    /// When results come out.
+    pub firing: Option<FiringPlan>,
+    /// The delay of a watermark of this query alone, in microseconds.
+    pub watermark_us: Option<i64>,
 }
 
 /// The time of a window.
@@ -60,13 +73,19 @@ impl WindowTable {
             WindowKind::Session { gap_us } => ("$session", &[("size", gap_us)]),
             WindowKind::Attached => panic!("an attached window is derived by the planner, it has no spelling in SQL"),
         };
-        for (key, us) in sizes.iter().chain(&[("offset", self.offset_us), ("lateness", self.lateness_us)]) {
-            args.push(named(key, literal(Value::Number(us.to_string(), false), span), span));
+        let number = |us: i64| literal(Value::Number(us.to_string(), false), span);
+        let text = |text: String| literal(Value::SingleQuotedString(text), span);
+        for (key, us) in sizes.iter().chain(&[("offset", self.offset_us), ("lateness", self.options.lateness_us)]) {
+            args.push(named(key, number(*us), span));
         }
-        let late = match self.late {
-            LateStrategy::Drop => "drop",
-        };
-        args.push(named("late", literal(Value::SingleQuotedString(late.into()), span), span));
+        let WindowOptions { late, letters, firing, watermark_us, .. } = self.options;
+        args.push(named("late", text(late.name().into()), span));
+        args.extend(letters.map(|path| named("letters", text(path), span)));
+        args.extend(watermark_us.map(|us| named("watermark", number(us), span)));
+        if let Some(firing) = firing {
+            let json = serde_json::to_string(&firing).unwrap_or_else(|error| panic!("a trigger can be written: {error}"));
+            args.push(named("firing", text(json), span));
+        }
         TableFactor::Function { lateral: false, name: object(name, span), args, with_ordinality: false, alias }
     }
 
@@ -88,20 +107,23 @@ impl WindowTable {
             "$session" => WindowKind::Session { gap_us: size_us },
             _ => return None,
         };
+        let text = |key: &str| match argument(args, key) {
+            Some(Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. })) => Some(text.as_str()),
+            _ => None,
+        };
+        let options = WindowOptions {
+            lateness_us: number("lateness")?,
+            late: LateStrategy::of(text("late")?)?,
+            letters: text("letters").map(str::to_string),
+            firing: text("firing").and_then(|json| serde_json::from_str(json).ok()),
+            watermark_us: number("watermark"),
+        };
         let time = match argument(args, "timecol") {
             None => WindowTime::Declared,
             Some(Expr::Function(_)) => WindowTime::Processing,
             Some(expr) => WindowTime::Column(expr.clone()),
         };
-        let table = Self {
-            kind,
-            data: argument(args, "data")?.clone(),
-            time,
-            offset_us: number("offset")?,
-            lateness_us: number("lateness")?,
-            late: LateStrategy::Drop,
-            span: name.span,
-        };
+        let table = Self { kind, data: argument(args, "data")?.clone(), time, offset_us: number("offset")?, options, span: name.span };
         Some((table, alias.as_ref()))
     }
 }

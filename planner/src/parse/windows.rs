@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, FunctionArg, GroupByExpr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, TableAlias, TableFactor,
-    Value, ValueWithSpan, VisitMut, VisitorMut,
+    Distinct, Expr, FunctionArg, GroupByExpr, Ident, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, TableAlias,
+    TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{self, Location, Token};
@@ -14,12 +14,13 @@ use datafusion_sql::sqlparser::tokenizer::{self, Location, Token};
 use super::aggregates::has_aggregate;
 use super::cursor::{Cursor, Parsed, quote};
 use super::dialect::StreamingDialect;
+use super::late_table::LateTable;
 use super::query::Clauses;
 use super::sessions;
 use super::window_call::{CallArguments, Family, WindowPart, checked, plain_args, plain_name, window_function, window_part};
 use super::window_clause::{Shape, Time};
-use super::window_table::{WindowTable, WindowTime, ident};
-use crate::plan::{LateStrategy, WindowKind};
+use super::window_table::{WindowOptions, WindowTable, WindowTime, ident};
+use crate::plan::WindowKind;
 use crate::{PlanError, Span};
 
 /// Brings all windows of a query into normal form. Returns what is wrong with them.
@@ -55,6 +56,7 @@ struct Window {
     kind: WindowKind,
     time: WindowTime,
     offset_us: i64,
+    options: WindowOptions,
     /// What the user wrote, for sqlparser and for us.
     place: tokenizer::Span,
     span: Span,
@@ -145,12 +147,26 @@ impl Normaliser<'_> {
         let Some(ident) = plain_name(name) else { return Ok(()) };
         let (place, span) = self.call_span(ident);
         let Some(function) = window_function(&ident.value) else {
-            for (own, what) in [("LATE", "late rows"), ("ERRORS", "bad rows")] {
-                if ident.value.eq_ignore_ascii_case(own) {
-                    return Err(PlanError::new("parse::not_yet", format!("reading {what} is not supported yet"), span)
-                        .label("not yet")
-                        .help("Late and bad rows are counted; ON ERROR DEAD_LETTER 'path' at a source keeps its bad rows in a file."));
-                }
+            if ident.value.eq_ignore_ascii_case("LATE") {
+                let lines = self.cursor.context.lines;
+                let data = CallArguments::read(args, true, lines, span)?.data.and_then(relation);
+                let Some(data) = data else {
+                    return Err(PlanError::new("parse::window", "LATE takes a view or a query", span)
+                        .label("late rows of what?")
+                        .help("Write LATE(view), or LATE((SELECT … FROM trades WINDOW TUMBLING(5m) GROUP BY symbol))."));
+                };
+                let alias = alias.clone().or_else(|| own_name(&data));
+                let query = match data {
+                    Expr::Subquery(_) => data,
+                    name => Expr::Subquery(Box::new(all_of(named_relation(name)))),
+                };
+                *factor = LateTable { data: query, span: place }.encode(alias);
+                return Ok(());
+            }
+            if ident.value.eq_ignore_ascii_case("ERRORS") {
+                return Err(PlanError::new("parse::not_yet", "reading bad rows is not supported yet", span)
+                    .label("not yet")
+                    .help("Bad rows are counted; ON ERROR DEAD_LETTER 'path' at a source keeps its bad rows in a file."));
             }
             // TABLE(f(x)) is f(x).
             if in_table {
@@ -183,7 +199,7 @@ impl Normaliser<'_> {
         if function.family == Family::Session {
             self.sessions.insert(place.start, call.keys().unwrap_or_default().into_iter().cloned().collect());
         }
-        let table = WindowTable { kind, data, time, offset_us, lateness_us: 0, late: LateStrategy::Drop, span: place };
+        let table = WindowTable { kind, data, time, offset_us, options: WindowOptions::default(), span: place };
         *factor = table.encode(alias);
         Ok(())
     }
@@ -210,11 +226,14 @@ impl Normaliser<'_> {
             (None, None) => None,
             (None, Some(group)) => Some(group),
             (Some(clause), None) => {
-                let mut refused = clause.refuse();
-                if let Some(last) = refused.pop() {
-                    self.errors.append(&mut refused);
-                    return Err(last);
-                }
+                let options = match clause.options() {
+                    Ok(options) => options,
+                    Err(mut refused) => {
+                        let last = refused.pop();
+                        self.errors.append(&mut refused);
+                        return last.map_or(Ok(()), Err);
+                    }
+                };
                 let (kind, offset) = match clause.shape {
                     Shape::Tumbling { size, offset } => (WindowKind::Tumble { size_us: size.0 }, offset),
                     Shape::Sliding { size, slide, offset } => (WindowKind::Hop { size_us: size.0, slide_us: slide.0 }, offset),
@@ -233,7 +252,7 @@ impl Normaliser<'_> {
                 };
                 let lines = self.cursor.context.lines;
                 let place = tokenizer::Span::new(lines.place(clause.span.start), lines.place(clause.span.end));
-                Some(Window { kind, time, offset_us, place, span: clause.span })
+                Some(Window { kind, time, offset_us, options, place, span: clause.span })
             }
         };
         let uses_time = self.rewrite(select, window.as_ref())?;
@@ -280,7 +299,7 @@ impl Normaliser<'_> {
             return Err(sessions::keys_in_group_by(span));
         }
         let (kind, offset_us) = call.window(function, &ident.value, lines, span)?;
-        Ok(Some(Window { kind, time: call.time(lines, span)?, offset_us, place, span }))
+        Ok(Some(Window { kind, time: call.time(lines, span)?, offset_us, options: WindowOptions::default(), place, span }))
     }
 
     /// Replaces the functions and words that stand for the window's columns, wherever they are in the SELECT. Returns whether
@@ -330,15 +349,8 @@ impl Normaliser<'_> {
         }
         let (data, alias) = windowed_data(&from.relation);
         let time = unqualified(window.time.clone(), alias.as_ref(), &data);
-        let table = WindowTable {
-            kind: window.kind,
-            data,
-            time,
-            offset_us: window.offset_us,
-            lateness_us: 0,
-            late: LateStrategy::Drop,
-            span: window.place,
-        };
+        let table =
+            WindowTable { kind: window.kind, data, time, offset_us: window.offset_us, options: window.options.clone(), span: window.place };
         from.relation = table.encode(alias);
         Ok(())
     }
@@ -389,6 +401,22 @@ fn alias_of(factor: &TableFactor) -> Option<&TableAlias> {
         | TableFactor::UNNEST { alias, .. } => alias.as_ref(),
         _ => None,
     }
+}
+
+/// A relation by its name.
+fn named_relation(name: Expr) -> TableFactor {
+    let parts = match name {
+        Expr::Identifier(ident) => vec![ident],
+        Expr::CompoundIdentifier(parts) => parts,
+        other => panic!("a relation is a name or a query, not {other}"),
+    };
+    let dialect = StreamingDialect;
+    let mut parsed = Parser::new(&dialect).try_with_sql("relation").and_then(|mut parser| parser.parse_table_factor());
+    match &mut parsed {
+        Ok(TableFactor::Table { name, .. }) => name.0 = parts.into_iter().map(ObjectNamePart::Identifier).collect(),
+        other => panic!("the planner's own relation must parse: {other:?}"),
+    }
+    parsed.unwrap_or_else(|error| panic!("just seen: {error}"))
 }
 
 /// `SELECT * FROM factor`.

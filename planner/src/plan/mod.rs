@@ -11,6 +11,7 @@ mod props;
 mod ranked;
 mod sink;
 mod source;
+mod trigger;
 mod upsert;
 mod window;
 
@@ -21,6 +22,7 @@ pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan}
 pub use ranked::{RankFunction, TopNPlan};
 pub use sink::SinkPlan;
 pub use source::{ErrorPolicy, ErrorShare, EventTimePlan, MetadataColumn, SourcePlan, SourceTiming, WatermarkStrategy};
+pub use trigger::{FiringPlan, TriggerPlan};
 pub use upsert::UpsertPlan;
 pub use window::{Emit, LateStrategy, TimeDomain, WindowColumn, WindowKind, WindowPlan};
 
@@ -84,9 +86,16 @@ pub enum Step {
         exprs: Vec<NamedExpr>,
     },
     /// Append `window_start`, `window_end` and `window_time` (timestamps in microseconds), one output row for each window of
-    /// the input row. Judges nothing: lateness is decided where windows hold state.
+    /// the input row. Judges nothing but what INCLUDE_IN_NEXT_WINDOW asks for (a row too late for all its windows is assigned to the
+    /// earliest open one): lateness is decided where windows hold state.
     AssignWindows {
         /// The windows and the event time they are assigned by.
+        window: WindowPlan,
+    },
+    /// Keep each row once for each window that it came too late for, with `window_start`, `window_end`, `window_time`, the row's own
+    /// `_watermark`, and `_lateness_us`: how far that had passed the window's end. Rows without a time are left out.
+    LateRows {
+        /// The windows, the event time they are assigned by, the watermark and the allowed lateness.
         window: WindowPlan,
     },
     /// One output row for each element of a list column, which is replaced by its element.
@@ -96,6 +105,17 @@ pub enum Step {
         /// Keep a row whose lists are null or empty (elements null).
         preserve_nulls: bool,
     },
+}
+
+impl Step {
+    /// The watermark the step judges rows by.
+    pub fn watermark(&self) -> Option<&WatermarkPlan> {
+        match self {
+            Self::LateRows { window } => window.watermark.as_ref(),
+            Self::AssignWindows { window } if window.late == LateStrategy::IncludeInNextWindow => window.watermark.as_ref(),
+            Self::Filter { .. } | Self::Project { .. } | Self::AssignWindows { .. } | Self::Unnest { .. } => None,
+        }
+    }
 }
 
 /// What a node does. Closed: a new operator is a new variant, and every `match` must answer for it.
@@ -202,10 +222,10 @@ impl PhysicalOp {
             Self::Aggregate { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. }
             | Self::TopN(TopNPlan { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. })
             | Self::Over(OverPlan { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. }) => vec![watermark],
+            Self::Stateless { steps, .. } => steps.iter().filter_map(Step::watermark).collect(),
             Self::Arrange(ArrangePlan { retention: Some(retention), .. }) => vec![&retention.watermark, &retention.own],
             Self::AsOf(AsOfPlan { mode: AsOfMode::Time { watermarks: Some((left, right)), .. }, .. }) => vec![left, right],
             Self::Source { .. }
-            | Self::Stateless { .. }
             | Self::Upsert(_)
             | Self::Union { .. }
             | Self::Aggregate { .. }

@@ -52,8 +52,19 @@ pub struct WatermarkPlan {
     pub domain: TimeDomain,
     /// The sources, ascending, without duplicates.
     pub sources: Vec<SourceId>,
-    /// What is subtracted, in microseconds.
+    /// What is subtracted, in microseconds: negative where a query trusts its source more than the source does itself, and
+    /// [`WatermarkPlan::END_OF_INPUT_US`] where only the end of the input counts.
     pub delay_us: i64,
+}
+
+impl WatermarkPlan {
+    /// The delay of a watermark that no event time moves, however far: it waits for the end of the input.
+    pub const END_OF_INPUT_US: i64 = i64::MAX;
+
+    /// Whether only the end of the input moves it.
+    pub fn waits_for_end(&self) -> bool {
+        self.delay_us == Self::END_OF_INPUT_US
+    }
 }
 
 /// The columns that hold a row's window.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion_physical_expr::PhysicalExpr;
 
-use super::WatermarkPlan;
+use super::{FiringPlan, WatermarkPlan};
 
 /// The windows of an operator. All times are microseconds since the Unix epoch; ends are exclusive.
 #[derive(Clone, Debug)]
@@ -19,10 +19,14 @@ pub struct WindowPlan {
     pub start: Option<Arc<dyn PhysicalExpr>>,
     /// The watermark that closes windows. `None` only where nothing waits for it (EMIT CHANGES without a watermark).
     pub watermark: Option<WatermarkPlan>,
-    /// How long a closed window is kept for late rows.
+    /// How long a closed window is kept: a late row within this time corrects it.
     pub lateness_us: i64,
-    /// What becomes of late rows.
+    /// What becomes of rows that are late beyond that.
     pub late: LateStrategy,
+    /// The dead-letter file of [`LateStrategy::DeadLetterQueue`].
+    pub letters: Option<String>,
+    /// When results come out, where the statement says so: the trigger of [`Emit::Triggered`].
+    pub firing: Option<FiringPlan>,
 }
 
 /// The shape of windows. Sizes in microseconds, all positive.
@@ -86,14 +90,41 @@ pub enum TimeDomain {
 pub enum Emit {
     /// Each epoch's net change, as the epoch closes.
     Changes,
-    /// Once, when the watermark reaches the window's end, or at the end of a bounded input.
+    /// When the watermark reaches the window's end, or at the end of a bounded input. Once, unless the window allows lateness: then
+    /// late rows correct what came out, as the epoch they came in closes.
     Final,
+    /// When the window's trigger fires ([`WindowPlan::firing`]).
+    Triggered,
 }
 
-/// What becomes of a late row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+/// What becomes of a row that is too late: beyond the allowed lateness of its window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LateStrategy {
     /// Counted and dropped.
+    #[default]
     Drop,
+    /// Late rows correct their window while it is kept; those beyond are counted and dropped.
+    UpdatePrevious,
+    /// Written to a dead-letter file.
+    DeadLetterQueue,
+    /// Counted in the earliest window that is open.
+    IncludeInNextWindow,
+}
+
+impl LateStrategy {
+    /// The word in plans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::UpdatePrevious => "update_previous",
+            Self::DeadLetterQueue => "dead_letter_queue",
+            Self::IncludeInNextWindow => "include_in_next_window",
+        }
+    }
+
+    /// The strategy of a word.
+    pub fn of(name: &str) -> Option<Self> {
+        [Self::Drop, Self::UpdatePrevious, Self::DeadLetterQueue, Self::IncludeInNextWindow].into_iter().find(|it| it.name() == name)
+    }
 }
