@@ -58,8 +58,12 @@ fn changes(seed: u64, count: usize) -> Vec<(Option<Record>, Option<Record>)> {
 fn table(changes: &[(Option<Record>, Option<Record>)]) -> Vec<Record> {
     let mut table: BTreeMap<i64, Record> = BTreeMap::new();
     for (before, after) in changes {
-        before.iter().for_each(|row| drop(table.remove(&row.0)));
-        after.iter().for_each(|row| drop(table.insert(row.0, *row)));
+        for row in before {
+            table.remove(&row.0);
+        }
+        for row in after {
+            table.insert(row.0, *row);
+        }
     }
     table.into_values().collect()
 }
