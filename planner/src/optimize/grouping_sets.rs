@@ -1,10 +1,12 @@
 //! GROUPING SETS, ROLLUP and CUBE as what they mean: one aggregate for each grouping over the same rows, all of them together. A column that a
 //! grouping leaves out is null in its rows; which ones are is told by the column that `grouping()` reads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::datatypes::FieldRef;
 use datafusion_common::tree_node::Transformed;
-use datafusion_common::{Column, Result, ScalarValue};
+use datafusion_common::{Column, DFSchema, Result, ScalarValue};
 use datafusion_expr::expr::GroupingSet;
 use datafusion_expr::logical_plan::{Aggregate, Projection, Union};
 use datafusion_expr::utils::grouping_set_to_exprlist;
@@ -42,12 +44,25 @@ impl OptimizerRule for OneAggregateForEach {
             inputs.push(Arc::new(one(aggregate, &all, &kept, ordinal)?));
             seen.push(kept);
         }
-        let schema = Arc::clone(&aggregate.schema);
-        Ok(Transformed::yes(match inputs.len() {
-            1 => Arc::unwrap_or_clone(inputs.remove(0)),
-            _ => LogicalPlan::Union(Union { inputs, schema }),
-        }))
+        // A union's columns have no qualifiers: they have names of their own in it, and their right names above it.
+        let fields: Vec<FieldRef> = (aggregate.schema.fields().iter().enumerate())
+            .map(|(place, field)| Arc::new(field.as_ref().clone().with_name(name(place))))
+            .collect();
+        let schema = Arc::new(DFSchema::from_unqualified_fields(fields.into(), HashMap::new())?);
+        let all = match inputs.len() {
+            1 => inputs.remove(0),
+            _ => Arc::new(LogicalPlan::Union(Union { inputs, schema })),
+        };
+        let exprs = aggregate.schema.iter().enumerate().map(|(place, (qualifier, field))| {
+            Expr::Column(Column::new_unqualified(name(place))).alias_qualified(qualifier.cloned(), field.name())
+        });
+        Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(exprs.collect(), all)?)))
     }
+}
+
+/// The name of a column in the union.
+fn name(place: usize) -> String {
+    format!("__grouped_{place}")
 }
 
 /// The groupings that are asked for.
@@ -74,7 +89,7 @@ fn one(aggregate: &Aggregate, all: &[Expr], kept: &[bool], ordinal: usize) -> Re
     let id = left_out | ((ordinal as u64) << all.len());
     let mut next = 0;
     let mut exprs = Vec::new();
-    for (place, (qualifier, field)) in aggregate.schema.iter().enumerate() {
+    for (place, field) in aggregate.schema.fields().iter().enumerate() {
         let expr = match kept.get(place) {
             Some(true) => {
                 next += 1;
@@ -84,7 +99,7 @@ fn one(aggregate: &Aggregate, all: &[Expr], kept: &[bool], ordinal: usize) -> Re
             None if place == all.len() => Expr::Literal(ScalarValue::UInt64(Some(id)).cast_to(field.data_type())?, None),
             None => column(width + place - all.len() - 1),
         };
-        exprs.push(expr.alias_qualified(qualifier.cloned(), field.name()));
+        exprs.push(expr.alias(name(place)));
     }
     Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(LogicalPlan::Aggregate(made)))?))
 }
