@@ -58,10 +58,10 @@ fn changes(seed: u64, count: usize) -> Vec<(Option<Record>, Option<Record>)> {
 fn table(changes: &[(Option<Record>, Option<Record>)]) -> Vec<Record> {
     let mut table: BTreeMap<i64, Record> = BTreeMap::new();
     for (before, after) in changes {
-        for row in before {
+        if let Some(row) = before {
             table.remove(&row.0);
         }
-        for row in after {
+        if let Some(row) = after {
             table.insert(row.0, *row);
         }
     }
