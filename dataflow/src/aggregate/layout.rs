@@ -200,9 +200,10 @@ impl AggregateLayout {
         }
     }
 
-    /// How far sessions are kept behind the watermark: while what comes late can still be corrected.
+    /// How far sessions are kept behind the watermark: while what comes late can still be corrected. Sessions that come out once are not
+    /// corrected.
     pub(crate) fn session_lateness(&self) -> i64 {
-        self.window.filter(|_| self.per_window()).map_or(0, |window| window.lateness_us)
+        self.window.filter(|_| self.emit != Emit::Final).map_or(0, |window| window.lateness_us)
     }
 
     fn accumulators(&self) -> Vec<Box<dyn Accumulator>> {
