@@ -38,6 +38,7 @@ fn start() -> Option<Broker> {
     }
     // The broker outlives this process's statics: something must end it when the tests are done, however they end.
     let watch = "while kill -0 \"$1\" 2>/dev/null; do sleep 0.5; done; \"$2\" stop \"$3\"; rm -rf \"$3\"";
+    #[expect(clippy::zombie_processes, reason = "it waits for this process to end")]
     Command::new("bash")
         .args(["-c", watch, "watch", &std::process::id().to_string()])
         .arg(&script)

@@ -485,7 +485,7 @@ impl<'a> Generator<'a> {
     }
 
     fn comparison(&mut self) -> &'static str {
-        *self.random.pick(&["=", "<>", "<", "<=", ">", ">="])
+        ["=", "<>", "<", "<=", ">", ">="][self.random.below(6)]
     }
 
     fn expr(&mut self, ty: Type, scope: &[Column]) -> String {

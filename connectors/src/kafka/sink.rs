@@ -118,7 +118,7 @@ impl SinkOptions {
         }
         let except_key = options.get("value.fields-include") == Some("EXCEPT_KEY");
         let value: Vec<usize> =
-            (0..schema.fields().len()).filter(|place| !beside.contains(place) && !(except_key && key.contains(place))).collect();
+            (0..schema.fields().len()).filter(|place| !(beside.contains(place) || except_key && key.contains(place))).collect();
         let sink = Self {
             topic,
             mode,

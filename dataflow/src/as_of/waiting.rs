@@ -158,8 +158,7 @@ impl Waiting {
             for number in groups {
                 let group = &mut self.groups[number as usize];
                 // Backwards the latest version that was passed is still seen, forwards none is.
-                loop {
-                    let Some(id) = group.versions.nth(0) else { break };
+                while let Some(id) = group.versions.nth(0) {
                     let passed = if backward {
                         let after = group
                             .versions

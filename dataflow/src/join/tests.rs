@@ -261,7 +261,7 @@ fn run(case: &Case) -> Output {
             .probe_with(&probe);
         });
         for (epoch, changes) in judged.changes.iter().enumerate() {
-            for side in 0..2 {
+            for (side, input) in inputs.iter_mut().enumerate() {
                 // Worker by worker, some rows at a time.
                 let ours: Vec<&Judged> = changes.iter().filter(|change| change.side == side && change.partition == index).collect();
                 for rows in ours.chunks(3) {
@@ -269,14 +269,14 @@ fn run(case: &Case) -> Output {
                     let rows: Vec<_> = rows.iter().map(|row| (row.row.clone(), row.diff)).collect();
                     let mut batch = batch(&rows);
                     batch.watermarks = RowWatermarks::Each(watermarks.into());
-                    inputs[side].send_batch(&mut batch);
+                    input.send_batch(&mut batch);
                 }
                 let update =
                     WatermarkUpdate { source: side as u32, partition: index as u32, watermark: judged.watermarks[epoch][side][index] };
                 if update.watermark != NO_WATERMARK {
                     updates.send(update);
                 }
-                inputs[side].advance_to(epoch as u64 + 1);
+                input.advance_to(epoch as u64 + 1);
             }
             updates.advance_to(epoch as u64 + 1);
             if case.waits[epoch % case.waits.len()] {
@@ -402,6 +402,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
 /// One step of a case: a new epoch, a row, or a retraction of a row that is there.
 type Step = (u8, bool, u8, u8, u8);
 
+#[expect(clippy::too_many_arguments, reason = "they are what a case is drawn from")]
 fn case(kind: JoinKind, steps: Vec<Step>, keys: u8, flags: u8, waits: Vec<bool>, workers: usize, keys_max: u8, drift: bool) -> Case {
     let mut epochs = vec![vec![]];
     let mut alive: Vec<(usize, Row)> = Vec::new();
@@ -409,7 +410,7 @@ fn case(kind: JoinKind, steps: Vec<Step>, keys: u8, flags: u8, waits: Vec<bool>,
     for (what, right, k, v, s) in steps {
         match what % 8 {
             0 => epochs.push(vec![]),
-            1 | 2 | 3 if !alive.is_empty() => {
+            1..=3 if !alive.is_empty() => {
                 let (side, row) = alive.swap_remove(k as usize * 7 % alive.len());
                 epochs.last_mut().unwrap().push((side, row, -1));
             }

@@ -253,9 +253,8 @@ impl Visitor for Checker<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        match expr {
-            Expr::Function(function) => self.function(function),
-            _ => {}
+        if let Expr::Function(function) = expr {
+            self.function(function)
         }
         ControlFlow::Continue(())
     }

@@ -401,10 +401,8 @@ fn unnested(left: TableFactor, join: ast::Join, context: &mut dyn RelationPlanne
     if with_offset {
         return not_yet("WITH OFFSET is", span, "Write WITH ORDINALITY, which counts from 1.");
     }
-    let always = |constraint: &JoinConstraint| match constraint {
-        JoinConstraint::None => true,
-        JoinConstraint::On(ast::Expr::Value(ValueWithSpan { value: Value::Boolean(true), .. })) => true,
-        _ => false,
+    let always = |constraint: &JoinConstraint| {
+        matches!(constraint, JoinConstraint::None | JoinConstraint::On(ast::Expr::Value(ValueWithSpan { value: Value::Boolean(true), .. })))
     };
     let null_handling = match &join.join_operator {
         JoinOperator::CrossJoin(it) | JoinOperator::Join(it) | JoinOperator::Inner(it) if always(it) => NullHandling::Drop,

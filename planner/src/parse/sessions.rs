@@ -24,7 +24,7 @@ pub(super) fn relations(select: &Select) -> Vec<(WindowTable, bool)> {
     let alone = matches!(select.from.as_slice(), [only] if only.joins.is_empty());
     let factors = select.from.iter().flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)));
     factors
-        .filter_map(|factor| WindowTable::decode(factor))
+        .filter_map(WindowTable::decode)
         .filter(|(table, _)| matches!(table.kind, WindowKind::Session { .. }))
         .map(|(table, _)| (table, !alone))
         .collect()

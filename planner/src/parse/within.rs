@@ -86,7 +86,7 @@ impl Attacher {
         for join in &mut table.joins {
             let start = join.relation.span().start;
             // A relation in parentheses begins behind the one that opens.
-            let Some(place) = self.clauses.keys().copied().filter(|place| *place <= start).next_back() else { continue };
+            let Some(place) = self.clauses.keys().copied().rfind(|place| *place <= start) else { continue };
             let Some(clause) = self.clauses.remove(&place) else { continue };
             match constraint(&mut join.join_operator) {
                 Some(JoinConstraint::On(condition)) => {
