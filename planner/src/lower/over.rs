@@ -10,14 +10,16 @@ use datafusion_expr::{BinaryExpr, Expr, Operator, WindowFrameBound, WindowFrameU
 use datafusion_physical_expr::expressions::{CastExpr, Literal};
 
 use super::aggregate::constant;
-use super::expr::{Physical, physical, text};
+use super::expr::{Physical, column, physical, text};
 use super::prune::{same_aggregate, same_exprs, same_order, same_window};
 use super::ranked::window_call;
 use super::relation::{Rel, plain_props};
 use super::{Lowering, Result};
 use crate::PlanError;
 use crate::logical::{QueryScope, type_name};
-use crate::plan::{ChangelogKind, Emit, Frame, FrameBound, FrameUnits, OverCall, OverFunction, OverPlan, PhysicalOp, SortKey, StateBound};
+use crate::plan::{
+    ChangelogKind, Emit, Frame, FrameBound, FrameUnits, NamedExpr, OverCall, OverFunction, OverPlan, PhysicalOp, SortKey, StateBound,
+};
 
 impl Lowering<'_> {
     /// Functions over the rows of groups. Those of one group and order are one operator.
@@ -35,6 +37,16 @@ impl Lowering<'_> {
             let fields = &window.schema.fields()[width + done..width + done + count];
             rel = self.over_one(rel, &schema, &calls[done..done + count], fields, scope)?;
             done += count;
+        }
+        // Rows of which nothing is read have a column all the same, by which they are counted.
+        let beside = rel.schema().fields().len() - window.schema.fields().len();
+        if beside > 0 {
+            let fields: Vec<FieldRef> = rel.schema().fields().iter().skip(beside).cloned().collect();
+            let exprs = fields
+                .iter()
+                .enumerate()
+                .map(|(at, field)| NamedExpr { name: field.name().clone(), expr: column(field.name(), beside + at) });
+            rel.project(exprs.collect(), fields);
         }
         Ok(rel)
     }

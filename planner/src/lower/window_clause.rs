@@ -5,7 +5,7 @@ use super::relation::Rel;
 use super::{Lowering, Result};
 use crate::logical::{AssignWindows, QueryScope};
 use crate::parse::WindowOptions;
-use crate::plan::{ChangelogKind, ErrorPolicy, LateStrategy, PhysicalOp, TimeDomain, WatermarkPlan, WindowPlan};
+use crate::plan::{ChangelogKind, ErrorPolicy, LateStrategy, PhysicalOp, TimeDomain, WatermarkPlan, WindowKind, WindowPlan};
 use crate::{PlanError, Span};
 
 /// Where late rows go when neither the clause nor the source names a file.
@@ -76,6 +76,13 @@ impl Lowering<'_> {
         if watermark.is_none() {
             let error = PlanError::new("plan::never_late", "no row is late for these windows", scope.span).label("they have no watermark");
             return Err(vec![error.help("Add WATERMARK FOR a timestamp column to the source, or WITH WATERMARK to the window.")]);
+        }
+        if matches!(windows.kind, WindowKind::Session { .. }) {
+            let error = PlanError::new("plan::not_yet", "LATE over sessions is not supported yet", scope.span);
+            let error = error.label("which session a row would have joined is not known from the row alone");
+            return Err(vec![
+                error.help("Write LATE over windows of a fixed size; the summary of a run counts the late rows of sessions."),
+            ]);
         }
         rel.late_rows(WindowPlan {
             kind: windows.kind,

@@ -132,7 +132,8 @@ impl Joins<'_> {
             Expr::InSubquery(it) if !self.may_be_null(it)? => {
                 self.join(&it.subquery, Some((&it.expr, Compared::Equal)), JoinType::LeftAnti)?.is_some()
             }
-            Expr::InSubquery(it) if it.subquery.outer_ref_columns.is_empty() => self.null_aware(it)?,
+            // A value that reads no column makes no key, and the comparison would be asked of the list alone, where it drops nulls.
+            Expr::InSubquery(it) if it.subquery.outer_ref_columns.is_empty() && !it.expr.column_refs().is_empty() => self.null_aware(it)?,
             Expr::InSubquery(it) => self.join(&it.subquery, Some((&it.expr, Compared::NotDifferent)), JoinType::LeftAnti)?.is_some(),
             _ => {
                 let made = self.value(expr, true)?;
