@@ -287,3 +287,15 @@ fn version_and_help_are_there() {
         assert!(help.stdout.contains(command), "{help:?}");
     }
 }
+
+#[test]
+fn a_table_stands_in_the_order_that_was_asked_for() {
+    let ran = tidemark(&[
+        "run",
+        "-e",
+        "SELECT b, a FROM (VALUES (1, 5), (2, NULL), (3, 7), (4, 5)) v(a, b) ORDER BY b DESC NULLS LAST, a DESC LIMIT 4",
+    ]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let rows: Vec<String> = ran.stdout.lines().skip(2).map(|line| line.split('|').map(str::trim).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(rows, ["7 3", "5 4", "5 1", "null 2", "(4 rows)"]);
+}

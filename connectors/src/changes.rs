@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::{SortOptions, concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
-use tidemark_planner::plan::SinkPlan;
+use tidemark_planner::plan::{SinkOrder, SinkPlan};
 
 use crate::format::encode::CellFormatter;
 use crate::sink_changes::Shown;
@@ -24,12 +24,19 @@ pub(crate) struct Order {
     key: Option<Vec<usize>>,
     /// The order in which changes came is kept: for writers that come by one stream.
     as_given: bool,
+    /// What the query orders its rows by, before all else.
+    asked: Vec<SinkOrder>,
 }
 
 impl Order {
     /// The order in which changes come.
     pub(crate) fn unsorted(self) -> Self {
         Self { as_given: true, ..self }
+    }
+
+    /// The query's own order comes first: for a whole result.
+    pub(crate) fn asked(self, plan: &SinkPlan) -> Self {
+        Self { asked: plan.order.clone(), ..self }
     }
 
     /// Where rows of a key belong together they stand together, whatever their time.
@@ -45,6 +52,7 @@ impl Order {
             time: plan.time_column,
             key: plan.key.clone().filter(|key| !key.is_empty()),
             as_given: false,
+            asked: vec![],
         }
     }
 
@@ -55,6 +63,7 @@ impl Order {
         }
         let wrong = |error: arrow::error::ArrowError| ConnectorError::new(&self.what, error);
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(rows.num_columns() + 2);
+        columns.extend(self.asked.iter().map(|asked| rows.column(asked.column).clone()));
         columns.extend(self.time.map(|time| rows.column(time).clone()));
         if let Some(diffs) = &diffs {
             columns.extend(self.key.iter().flatten().map(|column| rows.column(*column).clone()));
@@ -62,8 +71,12 @@ impl Order {
         }
         columns.extend((0..rows.num_columns()).filter(|column| Some(*column) != self.time).map(|column| rows.column(column).clone()));
         let columns: Vec<ArrayRef> = columns.iter().map(sortable).collect();
-        let converter =
-            RowConverter::new(columns.iter().map(|column| SortField::new(column.data_type().clone())).collect()).map_err(wrong)?;
+        let options = |place: usize| {
+            let asked = self.asked.get(place);
+            asked.map_or_else(SortOptions::default, |asked| SortOptions { descending: asked.descending, nulls_first: asked.nulls_first })
+        };
+        let fields = columns.iter().enumerate().map(|(at, column)| SortField::new_with_options(column.data_type().clone(), options(at)));
+        let converter = RowConverter::new(fields.collect()).map_err(wrong)?;
         let keys = converter.convert_columns(&columns).map_err(wrong)?;
         let diff = |row: usize| diffs.as_ref().map_or(1, |diffs| diffs[row]);
         let compare = |a: usize, b: usize| keys.row(a).cmp(&keys.row(b)).then_with(|| diff(a).cmp(&diff(b)));

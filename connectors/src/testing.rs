@@ -47,6 +47,7 @@ pub(crate) fn sink_plan(connector: &str, pairs: &[(&str, &str)], schema: &Schema
         key: None,
         time_column: None,
         bounded: true,
+        order: vec![],
     }
 }
 

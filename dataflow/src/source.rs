@@ -547,8 +547,11 @@ impl Reader {
         let Some(fastest) = shared.greatest_of_open(now).max() else { return };
         let timeout = u64::try_from(timeout).unwrap_or(u64::MAX);
         for (partition, slot) in shared.partitions.iter().enumerate().filter_map(|(at, slot)| Some((at, slot.as_ref()?))) {
-            // Somebody is reading it, so it is not idle.
-            let Ok(read) = slot.read.try_lock() else { continue };
+            // Somebody is about to read it: to be looked at once more in this epoch.
+            let Ok(read) = slot.read.try_lock() else {
+                self.looked = 0;
+                continue;
+            };
             let mut side = lock(&slot.commit);
             if side.last == 0 {
                 side.last = now;

@@ -39,7 +39,7 @@ impl Table {
             what: plan.name.clone(),
             place,
             schema: plan.schema.clone(),
-            order: Order::of(plan),
+            order: Order::of(plan).asked(plan),
             batches: Vec::new(),
             rows: 0,
             compact_at: COMPACT_ROWS,

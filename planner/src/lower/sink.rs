@@ -8,14 +8,14 @@ use datafusion_expr::LogicalPlan;
 use datafusion_physical_expr::expressions::{CastExpr, Literal};
 use datafusion_sql::sqlparser::ast::{Query, SelectItem, SetExpr, Spanned};
 
-use super::expr::{Physical, column};
+use super::expr::{Physical, as_column, column};
 use super::relation::Rel;
 use super::{Lowering, Result};
 use crate::PlanError;
 use crate::Span;
 use crate::connector::{ConnectorCatalog, Options};
 use crate::logical::{QueryScope, type_name};
-use crate::plan::{ChangelogKind, NamedExpr, PhysicalOp, SinkId, SinkPlan, StateBound, TimeDomain};
+use crate::plan::{ChangelogKind, NamedExpr, PhysicalOp, SinkId, SinkOrder, SinkPlan, SortKey, StateBound, TimeDomain};
 use crate::statement::EmitClause;
 
 /// Where a query's result goes.
@@ -81,12 +81,28 @@ impl Lowering<'_> {
             key,
             time_column: time.map(|(place, _)| *place).min(),
             bounded: rel.props.bounded,
+            order: self.order_of(&rel),
         });
         let mut props = rel.props.clone();
         let input = self.fuse(&mut rel);
         props.state = StateBound::None;
         self.node(PhysicalOp::Sink { input, sink: id }, props);
         Ok(())
+    }
+
+    /// The order of the first rows of everything, as far as its columns come out.
+    fn order_of(&self, rel: &Rel) -> Vec<SinkOrder> {
+        let PhysicalOp::TopN(top) = &self.nodes[rel.base.index()].op else { return vec![] };
+        if !top.partition_by.is_empty() {
+            return vec![];
+        }
+        let width = rel.schema().fields().len();
+        let shown = |key: &SortKey| {
+            let place = top.output.iter().position(|column| Some(*column) == as_column(&key.expr))?;
+            let column = (0..width).find(|column| rel.source_column(*column) == Some(place))?;
+            Some(SinkOrder { column, descending: key.descending, nulls_first: key.nulls_first })
+        };
+        top.order_by.iter().map_while(shown).collect()
     }
 
     /// Brings a result into the columns a sink declares: by position, or by the column list of the INSERT.

@@ -20,7 +20,7 @@ pub use join::{ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPla
 pub use over::{Frame, FrameBound, FrameUnits, OverCall, OverFunction, OverPlan};
 pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan};
 pub use ranked::{RankFunction, TopNPlan};
-pub use sink::SinkPlan;
+pub use sink::{SinkOrder, SinkPlan};
 pub use source::{ErrorPolicy, ErrorShare, EventTimePlan, MetadataColumn, SourcePlan, SourceTiming, WatermarkStrategy};
 pub use trigger::{FiringPlan, TriggerPlan};
 pub use upsert::UpsertPlan;

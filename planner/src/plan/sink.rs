@@ -24,4 +24,17 @@ pub struct SinkPlan {
     pub time_column: Option<usize>,
     /// The input ends by itself.
     pub bounded: bool,
+    /// The order that the query's own `ORDER BY … LIMIT` gives the final rows, as far as its columns come out. For sinks that show a whole result.
+    pub order: Vec<SinkOrder>,
+}
+
+/// One column of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SinkOrder {
+    /// The column.
+    pub column: usize,
+    /// Greatest first.
+    pub descending: bool,
+    /// Nulls before all others.
+    pub nulls_first: bool,
 }
