@@ -1,7 +1,8 @@
-//! `approx_distinct` over append-only input: HyperLogLog with 2^14 registers, a small table of registers for small groups.
+//! `approx_distinct` over append-only input: the hashes themselves for small groups, so that their counts are exact, then
+//! HyperLogLog with 2^14 registers.
 //!
-//! The estimate is Ertl's (2017), "New cardinality estimation algorithms for HyperLogLog sketches". It depends on the registers
-//! alone, so both forms agree.
+//! The estimate is Ertl's (2017), "New cardinality estimation algorithms for HyperLogLog sketches". Which form a group has
+//! depends on its number of distinct hashes alone, so neither order nor the way of merging reaches the result.
 
 use std::sync::Arc;
 
@@ -19,62 +20,55 @@ const INDEX_BITS: u32 = 14;
 const REGISTERS: usize = 1 << INDEX_BITS;
 /// Ranks are 1 to this.
 const RANK_MAX: usize = 64 - INDEX_BITS as usize + 1;
-/// Slots of the largest table; beyond, registers cost about as little.
-const TABLE_MAX: usize = 2048;
+/// Slots of the largest table, of which half are used; beyond, registers cost little more.
+const TABLE_MAX: usize = 1024;
 
-/// The registers of one group.
+/// What is known of one group.
 #[derive(Default)]
 enum Sketch {
     #[default]
     Empty,
-    /// Open addressing: index, plus one, above a byte of rank; zero is free.
+    /// Hashes under open addressing; zero is free.
     Table {
-        slots: Box<[u32]>,
+        slots: Box<[u64]>,
         used: usize,
     },
     Registers(Box<[u8; REGISTERS]>),
 }
 
+/// Forms as they are written.
+const HASHES: u8 = 0;
+const RANKS: u8 = 1;
+
 impl Sketch {
     #[inline]
     fn add_hash(&mut self, hash: u64, heap: &mut usize) {
-        let index = (hash & (REGISTERS as u64 - 1)) as usize;
-        let rank = ((hash >> INDEX_BITS) | (1 << (64 - INDEX_BITS))).trailing_zeros() as u8 + 1;
-        self.raise(index, rank, heap);
-    }
-
-    #[inline]
-    fn raise(&mut self, index: usize, rank: u8, heap: &mut usize) {
         match self {
             Self::Registers(registers) => {
-                if registers[index] < rank {
-                    registers[index] = rank;
-                }
+                let (index, rank) = register(hash);
+                registers[index] = registers[index].max(rank);
             }
             Self::Table { slots, used } => {
+                // Zero stands for a free slot.
+                let hash = hash.max(1);
                 let mask = slots.len() - 1;
-                let mut at = index & mask;
-                loop {
-                    let slot = &mut slots[at];
-                    if *slot == 0 {
-                        *slot = pack(index, rank);
-                        *used += 1;
-                        if *used * 2 > slots.len() {
-                            self.grow(heap);
-                        }
-                        return;
-                    }
-                    if *slot >> 8 == index as u32 + 1 {
-                        *slot = (*slot).max(pack(index, rank));
+                let mut at = hash as usize & mask;
+                while slots[at] != 0 {
+                    if slots[at] == hash {
                         return;
                     }
                     at = (at + 1) & mask;
                 }
+                slots[at] = hash;
+                *used += 1;
+                if *used * 2 > slots.len() {
+                    self.grow(heap);
+                }
             }
             Self::Empty => {
-                *self = Self::Table { slots: vec![0; 8].into(), used: 0 };
+                *self = Self::Table { slots: vec![0; 4].into(), used: 0 };
                 *heap += self.heap();
-                self.raise(index, rank, heap);
+                self.add_hash(hash, heap);
             }
         }
     }
@@ -83,54 +77,56 @@ impl Sketch {
     fn grow(&mut self, heap: &mut usize) {
         let Self::Table { slots, .. } = self else { return };
         let size = slots.len() * 2;
-        let bigger = if size > TABLE_MAX {
-            let registers: Box<[u8; REGISTERS]> = match vec![0; REGISTERS].into_boxed_slice().try_into() {
+        if size > TABLE_MAX {
+            self.ranks(heap);
+            return;
+        }
+        let old = std::mem::replace(self, Self::Table { slots: vec![0; size].into(), used: 0 });
+        *heap = *heap + self.heap() - old.heap();
+        old.hashes().for_each(|hash| self.add_hash(hash, heap));
+    }
+
+    /// Its registers, whatever form it had.
+    fn ranks(&mut self, heap: &mut usize) -> &mut [u8; REGISTERS] {
+        if !matches!(self, Self::Registers(_)) {
+            let mut registers: Box<[u8; REGISTERS]> = match vec![0; REGISTERS].into_boxed_slice().try_into() {
                 Ok(registers) => registers,
                 Err(_) => unreachable!("the slice has the array's length"),
             };
-            Self::Registers(registers)
-        } else {
-            Self::Table { slots: vec![0; size].into(), used: 0 }
-        };
-        let old = std::mem::replace(self, bigger);
-        *heap = *heap + self.heap() - old.heap();
-        old.for_each(|index, rank| self.raise(index, rank, heap));
+            for (index, rank) in self.hashes().map(register) {
+                registers[index] = registers[index].max(rank);
+            }
+            let old = std::mem::replace(self, Self::Registers(registers));
+            *heap = *heap + self.heap() - old.heap();
+        }
+        match self {
+            Self::Registers(registers) => registers,
+            _ => unreachable!("made above"),
+        }
     }
 
-    fn for_each(&self, mut call: impl FnMut(usize, u8)) {
-        match self {
-            Self::Empty => {}
-            Self::Table { slots, .. } => {
-                for &slot in slots.iter().filter(|&&slot| slot != 0) {
-                    call((slot >> 8) as usize - 1, slot as u8);
-                }
-            }
-            Self::Registers(registers) => {
-                for (index, &rank) in registers.iter().enumerate().filter(|&(_, &rank)| rank != 0) {
-                    call(index, rank);
-                }
-            }
-        }
+    /// The hashes of a table.
+    fn hashes(&self) -> impl Iterator<Item = u64> + '_ {
+        let slots = if let Self::Table { slots, .. } = self { &slots[..] } else { &[] };
+        slots.iter().copied().filter(|slot| *slot != 0)
     }
 
     fn heap(&self) -> usize {
         match self {
             Self::Empty => 0,
-            Self::Table { slots, .. } => slots.len() * 4,
+            Self::Table { slots, .. } => slots.len() * 8,
             Self::Registers(_) => REGISTERS,
         }
     }
 
     fn estimate(&self) -> u64 {
+        let registers = match self {
+            Self::Empty => return 0,
+            Self::Table { used, .. } => return *used as u64,
+            Self::Registers(registers) => registers,
+        };
         let mut histogram = [0u32; RANK_MAX + 1];
-        histogram[0] = REGISTERS as u32;
-        self.for_each(|_, rank| {
-            histogram[0] -= 1;
-            histogram[usize::from(rank)] += 1;
-        });
-        if histogram[0] == REGISTERS as u32 {
-            return 0;
-        }
+        registers.iter().for_each(|rank| histogram[usize::from(*rank)] += 1);
         let m = REGISTERS as f64;
         let mut z = m * tau((m - f64::from(histogram[RANK_MAX])) / m);
         for &count in histogram[1..RANK_MAX].iter().rev() {
@@ -140,17 +136,50 @@ impl Sketch {
         (0.5 / std::f64::consts::LN_2 * m * m / z).round() as u64
     }
 
-    /// Three bytes for each register in use: index, rank.
+    /// A byte for the form, then eight bytes for each hash, or three for each register in use: index, rank.
     fn encode(&self, bytes: &mut Vec<u8>) {
-        self.for_each(|index, rank| {
-            bytes.extend_from_slice(&(index as u16).to_le_bytes());
-            bytes.push(rank);
-        });
+        match self {
+            Self::Empty => {}
+            Self::Table { .. } => {
+                bytes.push(HASHES);
+                self.hashes().for_each(|hash| bytes.extend_from_slice(&hash.to_le_bytes()));
+            }
+            Self::Registers(registers) => {
+                bytes.push(RANKS);
+                for (index, rank) in registers.iter().enumerate().filter(|(_, rank)| **rank != 0) {
+                    bytes.extend_from_slice(&(index as u16).to_le_bytes());
+                    bytes.push(*rank);
+                }
+            }
+        }
+    }
+
+    /// Adds what another wrote.
+    fn merge(&mut self, bytes: &[u8], heap: &mut usize) {
+        match bytes.split_first() {
+            Some((&RANKS, ranks)) => {
+                let registers = self.ranks(heap);
+                for register in ranks.chunks_exact(3) {
+                    let index = usize::from(u16::from_le_bytes([register[0], register[1]]));
+                    registers[index] = registers[index].max(register[2]);
+                }
+            }
+            Some((_, hashes)) => {
+                for hash in hashes.chunks_exact(8) {
+                    self.add_hash(u64::from_le_bytes(hash.try_into().expect("eight bytes")), heap);
+                }
+            }
+            None => {}
+        }
     }
 }
 
-fn pack(index: usize, rank: u8) -> u32 {
-    ((index as u32 + 1) << 8) | u32::from(rank)
+/// The register of a hash, and the rank it raises it to.
+#[inline]
+fn register(hash: u64) -> (usize, u8) {
+    let index = (hash & (REGISTERS as u64 - 1)) as usize;
+    let rank = ((hash >> INDEX_BITS) | (1 << (64 - INDEX_BITS))).trailing_zeros() as u8 + 1;
+    (index, rank)
 }
 
 fn sigma(x: f64) -> f64 {
@@ -267,10 +296,7 @@ impl Accumulator for ApproxDistinct {
     fn merge(&mut self, groups: &[u32], partials: &[ArrayRef]) {
         let partial = partials[0].as_binary::<i64>();
         for (row, &group) in groups.iter().enumerate() {
-            for register in partial.value(row).chunks_exact(3) {
-                let index = usize::from(u16::from_le_bytes([register[0], register[1]]));
-                self.sketches[group as usize].raise(index, register[2], &mut self.heap);
-            }
+            self.sketches[group as usize].merge(partial.value(row), &mut self.heap);
         }
     }
 
@@ -307,6 +333,30 @@ impl Accumulator for ApproxDistinct {
 mod tests {
     use super::*;
 
+    /// Two parts, merged either way, are as one sketch of all, around the size where the form changes.
+    #[test]
+    fn parts_add_up() {
+        for (left, right) in [(0, 0), (0, 3), (300, 300), (200, 312), (256, 257), (3, 2_000), (2_000, 3), (700, 5_000)] {
+            let hashes = |from: u64, to: u64| (from..to).map(|i| hash::mixed(hash::quick(i)));
+            let sketch = |hashes: &mut dyn Iterator<Item = u64>| {
+                let (mut sketch, mut heap) = (Sketch::default(), 0);
+                hashes.for_each(|hash| sketch.add_hash(hash, &mut heap));
+                assert_eq!(sketch.heap(), heap);
+                (sketch, heap)
+            };
+            // They overlap by half of the left part.
+            let (start, end) = (left / 2, left / 2 + right);
+            let whole = sketch(&mut hashes(0, left).chain(hashes(start, end))).0;
+            for parts in [[(0, left), (start, end)], [(start, end), (0, left)]] {
+                let [(mut sum, mut heap), (other, _)] = parts.map(|(from, to)| sketch(&mut hashes(from, to)));
+                let mut bytes = Vec::new();
+                other.encode(&mut bytes);
+                sum.merge(&bytes, &mut heap);
+                assert_eq!((sum.estimate(), sum.heap()), (whole.estimate(), heap), "{left} and {right}");
+            }
+        }
+    }
+
     #[test]
     fn estimates_are_within_their_error_in_both_forms() {
         let (mut sketch, mut heap) = (Sketch::default(), 0);
@@ -314,6 +364,9 @@ mod tests {
         let mut next = 1u64;
         for i in 0..1_000_000u64 {
             sketch.add_hash(hash::mixed(hash::quick(i)), &mut heap);
+            if i < TABLE_MAX as u64 / 2 {
+                assert_eq!(sketch.estimate(), i + 1, "small counts are exact");
+            }
             if i + 1 == next {
                 next = next * 5 / 3 + 1;
                 let (estimate, exact) = (sketch.estimate() as f64, (i + 1) as f64);
