@@ -41,7 +41,10 @@ impl Floor {
     /// The floor once an epoch has closed: rows with `time + slack < W`.
     pub(crate) fn close(&mut self, epoch: Epoch) -> i64 {
         match self.tracker.close(epoch) {
-            watermark @ (NO_WATERMARK | ENDED) => watermark,
+            ENDED => ENDED,
+            // Unbounded, also for rows without a time, which lie below every watermark.
+            _ if self.slack_us == i64::MAX => NO_WATERMARK,
+            NO_WATERMARK => NO_WATERMARK,
             watermark => watermark.saturating_sub(self.slack_us),
         }
     }

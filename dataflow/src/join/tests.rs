@@ -504,3 +504,18 @@ proptest! {
         check(&case)?;
     }
 }
+
+/// A row without a time is met by all that come, where no bound asks for the time of its side.
+#[test]
+fn rows_without_a_time_stay_where_nothing_bounds_them() {
+    let first = vec![(0, (None, None, None), 1), (0, (None, Some(2), None), 1), (1, (None, None, None), 1)];
+    let last = vec![(0, (Some(1), None, None), 1)];
+    for waits in [vec![false], vec![true], vec![false, true]] {
+        let epochs = vec![first.clone(), vec![], vec![(1, (None, None, Some(String::new())), 1)], vec![], last.clone()];
+        for kind in [JoinKind::Inner, JoinKind::Right, JoinKind::Full] {
+            let bound = Some(Bound { ahead: [None, None], when_final: false });
+            let case = case(kind, vec![], 3, 0, waits.clone(), 1, 1, false);
+            check(&Case { epochs: epochs.clone(), bound, ..case }).unwrap();
+        }
+    }
+}
