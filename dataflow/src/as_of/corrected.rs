@@ -5,13 +5,13 @@ use std::cmp::Ordering;
 use tidemark_planner::plan::AsOfCondition;
 
 use super::joiner::{Joiner, Pair};
-use super::{NONE, NewRow, OUTPUT_ROWS, version};
+use super::{NONE, OUTPUT_ROWS, version};
 use crate::aggregate::{KeyedBatch, Output, Payload};
 use crate::keyed_operator::Keep;
 use crate::ranked::binary;
 use crate::state::counted_tree::{Change, CountedTree};
 use crate::state::key_table::{KeyTable, Stretch};
-use crate::state::row_store::RowStore;
+use crate::state::row_store::{NewRow, RowStore};
 
 #[derive(Debug, Default)]
 struct Group {
@@ -134,7 +134,7 @@ impl Keep for Corrected {
         self.groups.resize_with(self.keys.numbers().max(self.groups.len()), Group::default);
         for (row, group) in ids.iter().enumerate() {
             let diff = diffs.as_ref().map_or(1, |diffs| diffs[row]);
-            let mut new = NewRow { rows: &mut self.rows[input], time: times.value(row), row: rows.value(row) };
+            let mut new = NewRow { rows: &mut self.rows[input], order: times.value(row), row: rows.value(row) };
             let change = self.groups[*group as usize].sides[input].add(diff, &mut new);
             let (Change::Inserted(id) | Change::Counted(id) | Change::Removed(id)) = change;
             self.changed[input].push((*group, id));

@@ -27,30 +27,13 @@ use std::cmp::Ordering;
 
 use tidemark_planner::plan::AsOfCondition;
 
-use crate::state::counted_tree::{CountedTree, Probe};
+use crate::state::counted_tree::CountedTree;
 use crate::state::row_store::RowStore;
 
 /// Changes that come out at once; a closing that brings more comes out in several batches.
 const OUTPUT_ROWS: usize = if cfg!(test) { 8 } else { 64 << 10 };
 /// No version.
 const NONE: u32 = u32::MAX;
-
-/// A row given by its bytes, among those of a store.
-struct NewRow<'a> {
-    rows: &'a mut RowStore,
-    time: &'a [u8],
-    row: &'a [u8],
-}
-
-impl Probe for NewRow<'_> {
-    fn place(&self, id: u32) -> Ordering {
-        self.rows.compare(id, self.time, self.row)
-    }
-
-    fn number(&mut self) -> u32 {
-        self.rows.insert(self.time, self.row)
-    }
-}
 
 /// The version of a key that a left row of a time sees.
 fn version(condition: AsOfCondition, versions: &CountedTree, rows: &RowStore, time: &[u8]) -> u32 {

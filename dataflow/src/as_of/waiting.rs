@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use tidemark_planner::plan::AsOfCondition;
 
 use super::joiner::{Joiner, Pair};
-use super::{NONE, NewRow, OUTPUT_ROWS, version};
+use super::{NONE, OUTPUT_ROWS, version};
 use crate::aggregate::{KeyedBatch, Output, Payload};
 use crate::keyed_operator::Keep;
 use crate::ranked::binary;
-use crate::state::counted_tree::{Change, CountedTree, Probe};
+use crate::state::counted_tree::{Change, CountedTree};
 use crate::state::key_table::{KeyTable, Stretch};
-use crate::state::row_store::RowStore;
+use crate::state::row_store::{KnownRow, NewRow, RowStore};
 use crate::watermark::ENDED;
 
 /// A left row that waits.
@@ -30,22 +30,6 @@ struct Group {
     waiting: usize,
     /// The number is in use.
     live: bool,
-}
-
-/// A version that is in the store.
-struct Known<'a> {
-    rows: &'a RowStore,
-    id: u32,
-}
-
-impl Probe for Known<'_> {
-    fn place(&self, id: u32) -> std::cmp::Ordering {
-        self.rows.compare_ids(id, self.id)
-    }
-
-    fn number(&mut self) -> u32 {
-        self.id
-    }
 }
 
 /// The rows of one worker. See the module's documentation.
@@ -114,7 +98,7 @@ impl Waiting {
 
     fn absorb_right(&mut self, group: u32, at: i64, time: &[u8], row: &[u8], diff: i64) {
         let versions = &mut self.groups[group as usize].versions;
-        match versions.add(diff, &mut NewRow { rows: &mut self.rights, time, row }) {
+        match versions.add(diff, &mut NewRow { rows: &mut self.rights, order: time, row }) {
             Change::Inserted(id) => {
                 if self.times.len() <= id as usize {
                     self.times.resize(id as usize + 1, 0);
@@ -175,7 +159,7 @@ impl Waiting {
                         count = item.count;
                         false
                     });
-                    group.versions.add(-count, &mut Known { rows: &self.rights, id });
+                    group.versions.add(-count, &mut KnownRow { rows: &self.rights, id });
                     self.rights.remove(id);
                 }
                 self.forget(number);

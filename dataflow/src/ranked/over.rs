@@ -9,7 +9,6 @@
 //!
 //! When a group is touched its functions are computed anew and what differs from what is out is put out.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -23,9 +22,9 @@ use super::functions::{Partition, result_types};
 use crate::aggregate::{GroupError, KeyedBatch, Output, Payload};
 use crate::batch::record_batch;
 use crate::render_row::render_row;
-use crate::state::counted_tree::{Change, CountedTree, Probe};
+use crate::state::counted_tree::{Change, CountedTree};
 use crate::state::key_table::{KeyTable, Stretch};
-use crate::state::row_store::RowStore;
+use crate::state::row_store::{NewRow, RowStore};
 use crate::watermark::ENDED;
 
 /// The rows of one worker. See the module's documentation.
@@ -63,22 +62,6 @@ struct Said {
     id: u32,
     result: Box<[u8]>,
     diff: i64,
-}
-
-struct NewRow<'a> {
-    rows: &'a mut RowStore,
-    order: &'a [u8],
-    row: &'a [u8],
-}
-
-impl Probe for NewRow<'_> {
-    fn place(&self, id: u32) -> Ordering {
-        self.rows.compare(id, self.order, self.row)
-    }
-
-    fn number(&mut self) -> u32 {
-        self.rows.insert(self.order, self.row)
-    }
 }
 
 impl OverStore {

@@ -19,9 +19,9 @@ use super::codec::{RowCodec, binary};
 use super::encoder::row_codec;
 use crate::aggregate::{KeyedBatch, Output, Payload};
 use crate::batch::record_batch;
-use crate::state::counted_tree::{Change, CountedTree, Probe};
+use crate::state::counted_tree::{Change, CountedTree};
 use crate::state::key_table::{KeyTable, Stretch};
-use crate::state::row_store::RowStore;
+use crate::state::row_store::{KnownRow, NewRow, RowStore};
 use crate::watermark::ENDED;
 
 /// The rows of one worker. See the module's documentation.
@@ -73,39 +73,6 @@ struct Shown {
     /// 0 where ranks do not come out.
     rank: u64,
     count: i64,
-}
-
-/// A row given by its bytes, among those of a store.
-struct NewRow<'a> {
-    rows: &'a mut RowStore,
-    order: &'a [u8],
-    row: &'a [u8],
-}
-
-impl Probe for NewRow<'_> {
-    fn place(&self, id: u32) -> Ordering {
-        self.rows.compare(id, self.order, self.row)
-    }
-
-    fn number(&mut self) -> u32 {
-        self.rows.insert(self.order, self.row)
-    }
-}
-
-/// A row that is in the store.
-struct KnownRow<'a> {
-    rows: &'a RowStore,
-    id: u32,
-}
-
-impl Probe for KnownRow<'_> {
-    fn place(&self, id: u32) -> Ordering {
-        self.rows.compare_ids(id, self.id)
-    }
-
-    fn number(&mut self) -> u32 {
-        self.id
-    }
 }
 
 impl TopNStore {

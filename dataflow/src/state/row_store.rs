@@ -4,6 +4,10 @@
 //! it is. Rows lie in pages; a page that is mostly dead has its living rows moved, so memory stays within about twice what lives, and
 //! no single removal pays for more than its page.
 
+use std::cmp::Ordering;
+
+use super::counted_tree::Probe;
+
 /// Bytes of a page. A longer row has a page of its own.
 const PAGE_BYTES: usize = if cfg!(test) { 64 } else { 256 << 10 };
 
@@ -35,6 +39,39 @@ pub struct RowStore {
     spans: Vec<Span>,
     free: Vec<u32>,
     bytes: usize,
+}
+
+/// A row given by its bytes, among those of a store.
+pub(crate) struct NewRow<'a> {
+    pub(crate) rows: &'a mut RowStore,
+    pub(crate) order: &'a [u8],
+    pub(crate) row: &'a [u8],
+}
+
+impl Probe for NewRow<'_> {
+    fn place(&self, id: u32) -> Ordering {
+        self.rows.compare(id, self.order, self.row)
+    }
+
+    fn number(&mut self) -> u32 {
+        self.rows.insert(self.order, self.row)
+    }
+}
+
+/// A row that is in the store.
+pub(crate) struct KnownRow<'a> {
+    pub(crate) rows: &'a RowStore,
+    pub(crate) id: u32,
+}
+
+impl Probe for KnownRow<'_> {
+    fn place(&self, id: u32) -> Ordering {
+        self.rows.compare_ids(id, self.id)
+    }
+
+    fn number(&mut self) -> u32 {
+        self.id
+    }
 }
 
 /// The page of a number that is not in use.

@@ -38,7 +38,7 @@ fn allows(spec: &OptionSpec, side: Side) -> bool {
 }
 
 /// The option a key means, and its canonical name.
-fn find<'a>(spec: &'a ConnectorSpec, key: &str) -> Option<(&'a OptionSpec, String)> {
+pub(super) fn find<'a>(spec: &'a ConnectorSpec, key: &str) -> Option<(&'a OptionSpec, String)> {
     spec.options.iter().find_map(|option| {
         std::iter::once(option.name).chain(option.aliases.iter().copied()).find_map(|name| match name.strip_suffix('*') {
             Some(prefix) => {

@@ -35,7 +35,7 @@ const SPEC: ConnectorSpec = ConnectorSpec { name: "watermark", aliases: &[], sou
 
 /// Whether an option is one of these.
 pub(super) fn is_option(key: &str) -> bool {
-    OPTIONS.iter().any(|option| std::iter::once(&option.name).chain(option.aliases).any(|name| name.eq_ignore_ascii_case(key)))
+    options::find(&SPEC, key).is_some()
 }
 
 /// The error when a source without a watermark has such an option.
@@ -56,7 +56,10 @@ pub(super) fn resolve(settings: &[OptionSetting], source: &str) -> Result<Source
     let mut read = |name: &str, least: i64| {
         let us = parse_us(values.get(name)?).ok()?;
         if us < least {
-            let place = settings.iter().find(|setting| is_same(name, &setting.key)).map_or(Span::default(), |setting| setting.value_span);
+            let place = settings
+                .iter()
+                .find(|setting| options::find(&SPEC, &setting.key).is_some_and(|(_, known)| known == name))
+                .map_or(Span::default(), |setting| setting.value_span);
             errors.push(
                 PlanError::new("plan::wrong_option", format!("option \"{name}\" must be positive"), place)
                     .help("Write a duration such as 30s."),
@@ -70,11 +73,4 @@ pub(super) fn resolve(settings: &[OptionSetting], source: &str) -> Result<Source
         future_bound_us: read(OPTIONS[2].name, 0),
     };
     if errors.is_empty() { Ok(timing) } else { Err(errors) }
-}
-
-fn is_same(name: &str, key: &str) -> bool {
-    OPTIONS
-        .iter()
-        .filter(|option| option.name == name)
-        .any(|option| std::iter::once(&option.name).chain(option.aliases).any(|name| name.eq_ignore_ascii_case(key)))
 }

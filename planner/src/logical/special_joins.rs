@@ -23,7 +23,7 @@ use super::errors::Located;
 use super::names::is_metadata;
 use super::windows::event_time;
 use crate::PlanError;
-use crate::parse::WITHIN;
+use crate::parse::{WITHIN, constraint_mut};
 
 /// What is special about a join.
 #[derive(Debug, PartialEq)]
@@ -309,26 +309,6 @@ fn bounded(left: TableFactor, mut join: ast::Join, context: &mut dyn RelationPla
     let bound = right.clone().gt_eq(earliest).and(right.lt_eq(latest));
     let filter = Some(join.filter.clone().map_or(bound.clone(), |filter| filter.and(bound)));
     Ok(LogicalPlan::Join(Join { filter, ..join }))
-}
-
-fn constraint_mut(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
-    use JoinOperator as J;
-    match operator {
-        J::Join(it)
-        | J::Inner(it)
-        | J::Left(it)
-        | J::LeftOuter(it)
-        | J::Right(it)
-        | J::RightOuter(it)
-        | J::FullOuter(it)
-        | J::Semi(it)
-        | J::LeftSemi(it)
-        | J::RightSemi(it)
-        | J::Anti(it)
-        | J::LeftAnti(it)
-        | J::RightAnti(it) => Some(it),
-        _ => None,
-    }
 }
 
 /// NATURAL as USING of the columns both sides have. Columns that nobody declared do not count.

@@ -8,6 +8,8 @@ use std::ops::ControlFlow;
 use datafusion_sql::sqlparser::ast::{self, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr};
 use datafusion_sql::sqlparser::ast::{VisitMut, VisitorMut};
 
+use crate::parse::constraint_mut;
+
 /// Renames the items of subqueries in the predicates of a query.
 pub(super) fn prepare(query: &mut Query) {
     let _ = VisitMut::visit(query, &mut Renamer { next: 0 });
@@ -35,14 +37,8 @@ impl VisitorMut for Renamer {
 }
 
 fn condition(operator: &mut JoinOperator) -> Option<&mut Expr> {
-    match operator {
-        JoinOperator::Join(JoinConstraint::On(expr))
-        | JoinOperator::Inner(JoinConstraint::On(expr))
-        | JoinOperator::Left(JoinConstraint::On(expr))
-        | JoinOperator::LeftOuter(JoinConstraint::On(expr))
-        | JoinOperator::Right(JoinConstraint::On(expr))
-        | JoinOperator::RightOuter(JoinConstraint::On(expr))
-        | JoinOperator::FullOuter(JoinConstraint::On(expr)) => Some(expr),
+    match constraint_mut(operator)? {
+        JoinConstraint::On(expr) => Some(expr),
         _ => None,
     }
 }

@@ -33,7 +33,7 @@ pub use late_table::LateTable;
 pub use line_index::LineIndex;
 pub use types::arrow_type;
 pub use window_table::{WindowOptions, WindowTable, WindowTime};
-pub(crate) use within::WITHIN;
+pub(crate) use within::{WITHIN, constraint_mut};
 
 use datafusion_sql::sqlparser::tokenizer::Token;
 

@@ -88,7 +88,7 @@ impl Attacher {
             // A relation in parentheses begins behind the one that opens.
             let Some(place) = self.clauses.keys().copied().rfind(|place| *place <= start) else { continue };
             let Some(clause) = self.clauses.remove(&place) else { continue };
-            match constraint(&mut join.join_operator) {
+            match constraint_mut(&mut join.join_operator) {
                 Some(JoinConstraint::On(condition)) => {
                     let nothing = Expr::Value(ValueWithSpan { value: Value::Null, span: clause.place });
                     let own = std::mem::replace(condition, nothing);
@@ -120,7 +120,8 @@ impl VisitorMut for Attacher {
     }
 }
 
-fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+/// What a join says its rows meet by, if its kind says so.
+pub(crate) fn constraint_mut(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     use JoinOperator as J;
     match operator {
         J::Join(it)
