@@ -160,7 +160,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 errors.push(failed);
             }
             PhysicalOp::Sink { input, sink: id } => {
-                let consolidated = matches!(process.plan.node(*input).op, PhysicalOp::Aggregate { .. });
+                let consolidated = process.plan.adds_up(*input);
                 let context = SinkContext {
                     open: &process.sinks,
                     control: &process.control,

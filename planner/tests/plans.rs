@@ -274,3 +274,23 @@ fn facts_follow_columns() {
     assert_eq!(facts("SELECT date_trunc('minute', ts) AS m, count(*) AS n FROM bid GROUP BY 1").1, [(0, 60 * SECOND)]);
     assert_eq!(facts("SELECT DISTINCT auction FROM bid").2, "one entry per key");
 }
+
+#[test]
+fn equal_rows_are_added_up_where_nothing_that_tells_them_apart_is_dropped() {
+    let adds_up = |query: &str| {
+        let program = plan(&format!("{BID}{query}")).unwrap_or_else(|errors| panic!("{query}: {errors:#?}"));
+        let plan = program.plan.expect("a query");
+        let sink = plan.nodes().last().expect("a sink");
+        plan.adds_up(sink.op.inputs()[0])
+    };
+    let ranked = "(SELECT *, ROW_NUMBER() OVER (PARTITION BY auction ORDER BY price DESC) AS rn FROM bid) AS r WHERE rn <= 2";
+    assert!(adds_up(&format!("SELECT * FROM {ranked}")));
+    assert!(adds_up(&format!("SELECT *, price * 2 AS twice FROM {ranked} AND price > 3")));
+    assert!(!adds_up(&format!("SELECT auction, rn FROM {ranked}")));
+    assert!(!adds_up(&format!("SELECT *, unnest(make_array(1, 1)) AS one FROM {ranked}")));
+    assert!(adds_up("SELECT auction, count(*) AS n FROM bid GROUP BY auction HAVING count(*) > 1"));
+    assert!(!adds_up("SELECT count(*) AS n FROM bid GROUP BY auction"));
+    // Rows in the order of their source are told apart by where they stand there, which does not come out.
+    assert!(!adds_up("SELECT auction, price FROM bid LIMIT 3"));
+    assert!(!adds_up("SELECT * FROM bid"));
+}

@@ -13,6 +13,8 @@ mod over;
 #[cfg(test)]
 mod property_tests;
 mod top_n;
+mod top_n_list;
+mod top_n_tree;
 
 pub use codec::RowCodec;
 pub(crate) use codec::binary;

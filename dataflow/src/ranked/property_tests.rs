@@ -14,7 +14,7 @@ use tidemark_planner::plan::{
 };
 
 use super::{OverStore, RowEncoder, TopNStore};
-use crate::aggregate::{Output, RowWatermarks};
+use crate::aggregate::{KeyedBatch, Output, RowWatermarks};
 use crate::batch::record_batch;
 use crate::watermark::ENDED;
 
@@ -111,12 +111,21 @@ fn play(epoch: Vec<(Row, Option<prop::sample::Index>)>, rows: &mut Vec<Row>) -> 
     changes
 }
 
+/// Hands changes on in batches.
+fn feed(encoder: &RowEncoder, changes: Vec<(Row, i64)>, batch_rows: usize, mut absorb: impl FnMut(&KeyedBatch)) {
+    for changes in changes.chunks(batch_rows) {
+        let (rows, diffs): (Vec<Row>, Vec<i64>) = changes.iter().copied().unzip();
+        let pushed = encoder.push(&batch(&rows), Some(&diffs), RowWatermarks::None);
+        pushed.batches.iter().for_each(&mut absorb);
+    }
+}
+
 proptest! {
     /// At every epoch the changes add up to the first rows of each group.
     #[test]
     fn top_n_is_what_sorting_gives(
         function in prop::sample::select(vec![RankFunction::RowNumber, RankFunction::Rank, RankFunction::DenseRank]),
-        offset in 0..3_u64, limit in prop::option::weighted(0.8, 0..4_u64), descending: bool, with_rank: bool, end_only: bool,
+        offset in 0..3_u64, limit in prop::option::weighted(0.8, 0..6_u64), batch_rows in 1..8_usize, descending: bool, with_rank: bool, end_only: bool,
         (retract, epochs) in any::<bool>().prop_flat_map(|retract| (Just(retract), epochs(retract))),
     ) {
         let emit = if end_only { Emit::Final } else { Emit::Changes };
@@ -142,15 +151,18 @@ proptest! {
             }))
         };
         for epoch in epochs {
-            for (row, diff) in play(epoch, &mut rows) {
-                let pushed = encoder.push(&batch(&[row]), Some(&[diff]), RowWatermarks::None);
-                pushed.batches.iter().for_each(|batch| store.absorb(batch));
-            }
+            feed(&encoder, play(epoch, &mut rows), batch_rows, |batch| store.absorb(batch));
+            let mut changed = Bag::new();
             loop {
                 let output = store.close(i64::MIN);
                 take(&output, &mut out);
+                // A row and its rank come out once in an epoch.
+                let before = changed.len();
+                take(&output, &mut changed);
+                prop_assert_eq!(changed.len(), before + output.rows.num_rows());
                 if !output.more { break; }
             }
+            prop_assert!(changed.values().all(|count| *count != 0));
             out.retain(|_, count| *count != 0);
             if !end_only {
                 prop_assert_eq!(&out, &wanted(&rows));
@@ -166,7 +178,7 @@ proptest! {
 
     /// At every epoch the changes add up to each row with what a loop over its group gives.
     #[test]
-    fn over_is_what_a_loop_gives(descending: bool, before in 0..3_i64, behind in 0..3_i64, epochs in epochs(true)) {
+    fn over_is_what_a_loop_gives(descending: bool, before in 0..3_i64, behind in 0..3_i64, batch_rows in 1..8_usize, epochs in epochs(true)) {
         let call = |function, args: Vec<Arc<dyn PhysicalExpr>>, units, start, end, name: &str, data_type: DataType| OverCall {
             function, args, frame: Frame { units, start, end }, ignore_nulls: false,
             output: Arc::new(Field::new(name, data_type, true)), text: name.into(),
@@ -191,10 +203,7 @@ proptest! {
         let mut store = OverStore::new(&plan, &schema(3), &Arc::new(Schema::new(fields))).expect("numbers");
         let (mut rows, mut out) = (Vec::new(), Bag::new());
         for epoch in epochs {
-            for (row, diff) in play(epoch, &mut rows) {
-                let pushed = encoder.push(&batch(&[row]), Some(&[diff]), RowWatermarks::None);
-                pushed.batches.iter().for_each(|batch| store.absorb(batch));
-            }
+            feed(&encoder, play(epoch, &mut rows), batch_rows, |batch| store.absorb(batch));
             loop {
                 let output = store.close(i64::MIN);
                 take(&output, &mut out);

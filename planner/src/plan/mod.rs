@@ -4,6 +4,7 @@
 //! Planning decides everything here; rendering only obeys, and EXPLAIN prints nothing else. The same [`NodeId`] serves
 //! EXPLAIN, logs, metrics and state.
 
+mod adds_up;
 mod aggregate;
 mod join;
 mod over;
