@@ -23,6 +23,8 @@ pub struct Batch {
     pub watermarks: RowWatermarks,
     /// Where the rows were read.
     pub origin: Origin,
+    /// The offset of each row in its partition, where dead letters of a window ask for it.
+    pub offsets: Option<ScalarBuffer<i64>>,
 }
 
 /// The watermarks rows are judged by, in microseconds. [`NO_WATERMARK`] where nothing can be late.
@@ -57,6 +59,7 @@ impl Default for Batch {
             diffs: None,
             watermarks: RowWatermarks::Constant(NO_WATERMARK),
             origin: Origin::COMPUTED,
+            offsets: None,
         }
     }
 }
@@ -70,7 +73,7 @@ impl Accountable for Batch {
 impl Batch {
     /// Computed rows, which no window can find late.
     pub fn computed(rows: RecordBatch, diffs: Option<Vec<i64>>) -> Self {
-        Self { rows, diffs: diffs.map(ScalarBuffer::from), watermarks: RowWatermarks::Constant(NO_WATERMARK), origin: Origin::COMPUTED }
+        Self { rows, diffs: diffs.map(ScalarBuffer::from), ..Self::default() }
     }
 
     /// The watermark of one row.
@@ -79,6 +82,12 @@ impl Batch {
             RowWatermarks::Constant(watermark) => *watermark,
             RowWatermarks::Each(each) => each[row],
         }
+    }
+
+    /// The offset of one row: that of the first of its chunk where nobody asked for more.
+    pub fn offset(&self, row: usize) -> u64 {
+        let own = self.offsets.as_ref().and_then(|offsets| u64::try_from(offsets[row]).ok());
+        own.unwrap_or(self.origin.offset)
     }
 
     /// Number of rows.
@@ -136,6 +145,7 @@ impl Batch {
             diffs: self.diffs.as_ref().map(|diffs| filter_values(diffs, mask)),
             watermarks,
             origin: self.origin,
+            offsets: self.offsets.as_ref().map(|offsets| filter_values(offsets, mask)),
         }
     }
 
@@ -154,6 +164,7 @@ impl Batch {
             diffs: self.diffs.as_ref().map(|diffs| take_values(diffs, positions)),
             watermarks,
             origin: self.origin,
+            offsets: self.offsets.as_ref().map(|offsets| take_values(offsets, positions)),
         }
     }
 }

@@ -57,6 +57,7 @@ impl ContainerBytes for Batch {
             diffs,
             watermarks: RowWatermarks::Constant(NO_WATERMARK),
             origin: Origin { source: word(0), partition: word(4), offset },
+            offsets: None,
         }
     }
 

@@ -1,10 +1,8 @@
 //! A row that came too late for its window, as a dead letter: the row itself, and in the reason its window, its watermark, and how late it was.
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
 use tidemark_connectors::source::RowError;
 use tidemark_planner::duration::format_us;
-use tidemark_planner::plan::{MetadataColumn, WindowColumn, WindowKind};
+use tidemark_planner::plan::{WindowColumn, WindowKind};
 
 use crate::aggregate::RefusedRow;
 use crate::aggregate::panes::Panes;
@@ -27,16 +25,10 @@ pub(crate) fn late_letter(node: u32, batch: &Batch, panes: Option<Panes>, refuse
         late => format!("{} past its end", format_us(late)),
     };
     let reason = format!("late arrival: {window}, watermark {}, {late}", render_time(watermark));
-    // The planner has the row's own place come along, where rows have one.
-    let place = |name: &str| batch.rows.schema_ref().index_of(name).ok();
-    let offset = place(MetadataColumn::Offset.name()).and_then(|at| batch.rows.column(at).as_primitive_opt::<Int64Type>());
-    let offset = offset.and_then(|offsets| u64::try_from(offsets.value(row)).ok()).unwrap_or(batch.origin.offset);
-    let places = [MetadataColumn::Partition, MetadataColumn::Offset].map(|column| place(column.name()));
-    let shown: Vec<usize> = (0..batch.rows.num_columns()).filter(|column| !places.contains(&Some(*column))).collect();
-    let raw = batch.rows.project(&shown).map_or_else(|_| String::new(), |rows| render_row(&rows, row));
+    let raw = render_row(&batch.rows, row);
     ErrorRow {
         at: ErrorAt::Late { node, source: batch.origin.source, partition: batch.origin.partition },
-        error: RowError { offset, raw: raw.into_bytes(), reason },
+        error: RowError { offset: batch.offset(row), raw: raw.into_bytes(), reason },
         diff: batch.diffs.as_ref().map_or(1, |diffs| diffs[row]),
     }
 }

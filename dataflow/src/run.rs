@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_connectors::io::Io;
-use tidemark_planner::plan::{PhysicalPlan, TimeDomain};
+use tidemark_planner::plan::{PhysicalOp, PhysicalPlan, TimeDomain, WatermarkPlan};
 use timely::WorkerConfig;
 use timely::communication::AllocatorBuilder;
 
@@ -18,7 +18,7 @@ use crate::error_row::{ErrorDesk, sources_below};
 use crate::render::{Process, render};
 use crate::report::RunReport;
 use crate::sink::OpenSinks;
-use crate::source::SharedSource;
+use crate::source::{SharedSource, Wanted};
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub fn run(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &A
     let mut sources = Vec::new();
     for (position, source) in plan.sources().iter().enumerate() {
         let id = u32::try_from(position).unwrap_or(u32::MAX);
-        let wanted = event_time_wanted(&plan, id);
+        let wanted = wanted(&plan, id);
         let shared = SharedSource::new(id, source.clone(), io.open_source(source)?, wanted, process, processes)?;
         metrics.sources[position].open(shared.here(), shared.bytes_total());
         sources.push(Arc::new(shared));
@@ -183,10 +183,17 @@ fn facts(cluster: &ClusterConfig, plan: &PhysicalPlan, workers: usize, sources: 
     facts
 }
 
-/// Whether some operator judges rows of a source by their own watermarks.
-fn event_time_wanted(plan: &PhysicalPlan, source: u32) -> bool {
-    plan.nodes().iter().any(|node| {
-        node.op.watermarks().iter().any(|watermark| watermark.domain == TimeDomain::EventTime && !watermark.waits_for_end())
-            && sources_below(plan, node.id).contains(&source)
-    })
+/// What operators ask of the rows of a source: to judge them by their own watermarks, to say where they stand.
+fn wanted(plan: &PhysicalPlan, source: u32) -> Wanted {
+    let mut wanted = Wanted::default();
+    for node in plan.nodes() {
+        let judges = |watermark: &&WatermarkPlan| watermark.domain == TimeDomain::EventTime && !watermark.waits_for_end();
+        let watermarks = node.op.watermarks().iter().any(judges);
+        let offsets = matches!(&node.op, PhysicalOp::Aggregate { window: Some(window), .. } if window.letters.is_some());
+        if (watermarks || offsets) && sources_below(plan, node.id).contains(&source) {
+            wanted.watermarks |= watermarks;
+            wanted.offsets |= offsets;
+        }
+    }
+    wanted
 }

@@ -56,7 +56,16 @@ pub(crate) struct SharedSource {
     partitions: Vec<Option<PartitionSlot>>,
     /// Partitions of this process that have not ended.
     open: AtomicUsize,
-    watermarks_wanted: bool,
+    wanted: Wanted,
+}
+
+/// What rows of a source must say of themselves beside their columns.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    /// The watermark of the rows before them: some operator judges them by it.
+    pub(crate) watermarks: bool,
+    /// Their offsets: rows that are too late for a window become dead letters.
+    pub(crate) offsets: bool,
 }
 
 struct PartitionSlot {
@@ -90,7 +99,7 @@ impl SharedSource {
         id: u32,
         plan: SourcePlan,
         source: Box<dyn Source>,
-        watermarks_wanted: bool,
+        wanted: Wanted,
         process: usize,
         processes: usize,
     ) -> Result<Self, ConnectorError> {
@@ -116,7 +125,7 @@ impl SharedSource {
         let mut fields: Vec<Arc<Field>> = plan.read_schema.fields().iter().cloned().collect();
         fields.extend(plan.metadata.iter().map(|column| Arc::new(Field::new(column.name(), column.data_type(), false))));
         let open = AtomicUsize::new(partitions.iter().flatten().count());
-        Ok(Self { id, plan, full_schema: Arc::new(Schema::new(fields)), source, partitions, open, watermarks_wanted })
+        Ok(Self { id, plan, full_schema: Arc::new(Schema::new(fields)), source, partitions, open, wanted })
     }
 
     /// Names of all partitions.
@@ -454,7 +463,7 @@ impl Reader {
             let array = evaluated.columns[exprs.len() - 1].as_primitive::<TimestampMicrosecondType>();
             // A row without event time moves no watermark; the operator that needs the time reports the row.
             greatest = arrow::compute::max(array).unwrap_or(NO_WATERMARK);
-            if shared.watermarks_wanted {
+            if shared.wanted.watermarks {
                 times = Some(match array.null_count() {
                     0 => array.values().to_vec(),
                     _ => array.iter().map(|time| time.unwrap_or(NO_WATERMARK)).collect(),
@@ -602,6 +611,10 @@ impl Reader {
         }
         drop_bad_rows(&mut decoded, &evaluated);
         let columns = evaluated.columns;
+        let offsets = shared.wanted.offsets.then(|| {
+            let offset = |row| i64::try_from(decoded.offsets.get(row)).unwrap_or(i64::MAX);
+            (0..decoded.columns.num_rows()).map(offset).collect()
+        });
         let at = ErrorAt::Row { source: shared.id, partition };
         let record = ErrorAt::Record { source: shared.id, partition };
         released.errors.extend(undecoded.into_iter().map(|error| (epoch, ErrorRow { at: record, error, diff: 1 })));
@@ -620,6 +633,7 @@ impl Reader {
                 diffs: decoded.diffs.map(ScalarBuffer::from),
                 watermarks: times.map_or(RowWatermarks::Constant(NO_WATERMARK), |times| RowWatermarks::Each(times.into())),
                 origin: Origin { source: shared.id, partition, offset },
+                offsets,
             },
         ));
         self.bytes_in_flight += bytes;

@@ -105,7 +105,7 @@ pub(crate) fn evaluate_rows(exprs: &[Arc<dyn PhysicalExpr>], batch: Batch, error
 pub(crate) fn error_row(batch: &Batch, row: usize, reason: String) -> ErrorRow {
     ErrorRow {
         at: ErrorAt::Row { source: batch.origin.source, partition: batch.origin.partition },
-        error: RowError { offset: batch.origin.offset, raw: render_row(&batch.rows, row).into_bytes(), reason },
+        error: RowError { offset: batch.offset(row), raw: render_row(&batch.rows, row).into_bytes(), reason },
         diff: batch.diffs.as_ref().map_or(1, |diffs| diffs[row]),
     }
 }

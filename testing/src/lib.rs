@@ -4,6 +4,7 @@
 
 pub mod batches;
 pub mod capture;
+pub mod late;
 pub mod memory;
 pub mod oracle;
 pub mod property;

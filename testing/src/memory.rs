@@ -358,6 +358,8 @@ fn parse(text: &StringArray, ty: &DataType) -> Result<ArrayRef, ConnectorError> 
 fn long_time(text: &str) -> String {
     let short = text.len() >= 5 && text.as_bytes()[2] == b':';
     match (short, text.len()) {
+        // A day and a minute.
+        (false, 16) => format!("{text}:00"),
         (false, _) => text.to_owned(),
         (true, 5) => format!("1970-01-01T{text}:00"),
         (true, _) => format!("1970-01-01T{text}"),

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use tidemark_dataflow::cluster::{ClusterConfig, WAIT};
 use tidemark_dataflow::control::{Control, RunError};
 use tidemark_dataflow::epoch::EpochClock;
-use tidemark_dataflow::report::RunReport;
+use tidemark_dataflow::report::{LateReport, RunReport};
 use tidemark_dataflow::run::RunConfig;
 use tidemark_planner::connector::{ConnectorCatalog, ConnectorSpec, OptionKind, OptionSpec, Options, Side, SourceFacts};
 use tidemark_planner::plan::ChangelogKind;
@@ -136,6 +136,17 @@ fn both(mut one: RunReport, other: RunReport) -> RunReport {
     }
     for (operator, more) in one.operators.iter_mut().zip(other.operators) {
         operator.late += more.late;
+        operator.late_rows = match (operator.late_rows.take(), more.late_rows) {
+            (Some(one), Some(other)) => Some(LateReport {
+                corrected: one.corrected + other.corrected,
+                dropped: one.dropped + other.dropped,
+                dead_lettered: one.dead_lettered + other.dead_lettered,
+                moved: one.moved + other.moved,
+                max_us: one.max_us.max(other.max_us),
+                ..one
+            }),
+            (one, other) => one.or(other),
+        };
         operator.errors += more.errors;
         operator.ignored += more.ignored;
     }

@@ -42,6 +42,7 @@ fn batch(records: &[Record], diffs: bool) -> Batch {
         diffs: diffs.map(Into::into),
         watermarks: RowWatermarks::Constant(NO_WATERMARK),
         origin: Origin { source: 0, partition: records[0].partition, offset: records[0].chunk * 100 },
+        offsets: None,
     }
 }
 

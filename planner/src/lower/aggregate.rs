@@ -234,9 +234,7 @@ impl Lowering<'_> {
 
     /// Ends each order with what breaks ties: the row's place in its source if it still has one, else the value itself.
     fn break_ties(&self, input: &mut Rel, keys: &mut [NamedExpr], drafts: &mut [Draft]) -> Result<()> {
-        // A dead letter says where its row stands.
-        let letters = input.options.as_ref().is_some_and(|options| options.late == LateStrategy::DeadLetterQueue);
-        let needs_places = letters || drafts.iter().any(|draft| draft.ordered && !draft.plan.distinct);
+        let needs_places = drafts.iter().any(|draft| draft.ordered && !draft.plan.distinct);
         let places = if needs_places { input.carry_places() } else { None };
         if let Some((_, moved)) = &places {
             let place = |old: usize| moved[old];
