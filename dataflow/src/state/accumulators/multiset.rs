@@ -1,9 +1,10 @@
 //! An ordered multiset: keys in order, each with a count that may be negative for a while.
 //!
 //! A key is a head, which a machine compares at once, and a tail that decides between equal heads (nothing at all for numbers). Keys
-//! stand in blocks of about 4 KiB, heads, tails and counts each by themselves, and the blocks' first heads by themselves again: a
-//! search reads few cache lines, adding a key moves a short piece of memory, selecting by rank adds up the blocks' totals. A group of
-//! few keys is one short vector, the first key in place.
+//! stand in blocks of about 4 KiB, heads, tails and counts each by themselves, and the blocks are the leaves of a tree whose branches
+//! know the first head and the count of what is below: a search reads few cache lines, adding a key moves a short piece of memory,
+//! selecting by rank adds up totals on one path; all take time in the logarithm of the keys. A group of few keys is one short vector,
+//! the first key in place.
 
 use std::cmp::Ordering;
 
@@ -11,6 +12,8 @@ use smallvec::SmallVec;
 
 /// Keys up to this number stand in one vector.
 const SMALL: usize = 16;
+/// Nodes below a branch, at most.
+const FANOUT: usize = if cfg!(test) { 8 } else { 64 };
 
 /// A key to look up, and to make if it is new.
 pub(super) trait Look {
@@ -62,17 +65,24 @@ impl<H: Copy + Ord + Send + 'static> Look for Value<H> {
 /// An ordered multiset of keys of head `H` and tail `T`.
 pub(super) enum Multiset<H, T> {
     Small(SmallVec<[(H, T, i64); 1]>),
-    Large(Box<Blocks<H, T>>),
+    Large(Box<Node<H, T>>),
 }
 
-/// Blocks in order, none of them empty.
-pub(super) struct Blocks<H, T> {
-    /// The first head of each block.
+/// A part of the keys. Not empty but for the time of one call; all leaves are equally deep.
+pub(super) enum Node<H, T> {
+    Leaf(Block<H, T>),
+    Branch(Branch<H, T>),
+}
+
+pub(super) struct Branch<H, T> {
+    /// The first head of each node.
     heads: Vec<H>,
-    blocks: Vec<Block<H, T>>,
+    nodes: Vec<Node<H, T>>,
+    /// The sum of the counts above zero.
+    present: i64,
 }
 
-struct Block<H, T> {
+pub(super) struct Block<H, T> {
     heads: Vec<H>,
     tails: Vec<T>,
     counts: Vec<i64>,
@@ -115,17 +125,32 @@ impl<H: Copy + Ord + Send + 'static, T: Tail> Multiset<H, T> {
                         *heap = *heap + spilled_bytes(entries) - before;
                         if entries.len() > SMALL {
                             *heap -= spilled_bytes(entries);
-                            let large = Blocks::new(std::mem::take(entries));
-                            *heap += large.own_bytes();
-                            *self = Self::Large(Box::new(large));
+                            let leaf = Node::Leaf(Block::new(std::mem::take(entries).into_iter()));
+                            *heap += size_of::<Node<H, T>>() + leaf.own_bytes();
+                            *self = Self::Large(Box::new(leaf));
                         }
                     }
                 }
             }
-            Self::Large(blocks) => {
-                if blocks.add(key, diff, heap) {
-                    *heap -= blocks.own_bytes();
-                    let entries: SmallVec<_> = blocks.blocks.drain(..).flat_map(Block::into_entries).collect();
+            Self::Large(root) => {
+                if let Some(upper) = root.add(key, diff, true, heap) {
+                    let lower = std::mem::replace(&mut **root, Node::Branch(Branch::default()));
+                    let branch = Branch::new(vec![lower, upper]);
+                    *heap += branch.list_bytes();
+                    **root = Node::Branch(branch);
+                }
+                while let Node::Branch(branch) = &mut **root
+                    && branch.nodes.len() == 1
+                    && let Some(only) = branch.nodes.pop()
+                {
+                    *heap -= branch.list_bytes();
+                    **root = only;
+                }
+                if let Node::Leaf(block) = &mut **root
+                    && block.heads.len() <= SMALL / 2
+                {
+                    *heap -= size_of::<Node<H, T>>() + block.bytes();
+                    let entries: SmallVec<_> = std::mem::take(block).into_entries().collect();
                     *heap += spilled_bytes(&entries);
                     *self = Self::Small(entries);
                 }
@@ -142,7 +167,11 @@ impl<H: Copy + Ord + Send + 'static, T: Tail> Multiset<H, T> {
     fn heap(&self) -> usize {
         let own = match self {
             Self::Small(entries) => spilled_bytes(entries),
-            Self::Large(blocks) => blocks.own_bytes(),
+            Self::Large(root) => {
+                let mut bytes = size_of::<Node<H, T>>();
+                root.visit(&mut |node| bytes += node.own_bytes());
+                bytes
+            }
         };
         own + if T::NONE { 0 } else { self.iter().map(|(_, tail, _)| tail.heap()).sum() }
     }
@@ -151,43 +180,70 @@ impl<H: Copy + Ord + Send + 'static, T: Tail> Multiset<H, T> {
     pub(super) fn present(&self) -> i64 {
         match self {
             Self::Small(entries) => entries.iter().map(|entry| entry.2.max(0)).sum(),
-            Self::Large(blocks) => blocks.blocks.iter().map(|block| block.present).sum(),
+            Self::Large(root) => root.present(),
         }
     }
 
     /// The least key whose count is above zero.
     pub(super) fn first(&self) -> Option<(H, &T)> {
-        self.iter().find(|entry| entry.2 > 0).map(|(head, tail, _)| (head, tail))
+        self.nth(0)
     }
 
     /// The greatest key whose count is above zero.
     pub(super) fn last(&self) -> Option<(H, &T)> {
-        self.iter().rfind(|entry| entry.2 > 0).map(|(head, tail, _)| (head, tail))
+        self.nth(self.present() - 1)
     }
 
     /// The key of this rank, counting from zero; `None` beyond the last.
     pub(super) fn nth(&self, mut rank: i64) -> Option<(H, &T)> {
-        match self {
-            Self::Small(entries) => nth_of(entries.iter().map(|(head, tail, count)| (*head, tail, *count)), rank),
-            Self::Large(blocks) => {
-                for block in &blocks.blocks {
-                    if rank < block.present {
-                        return nth_of(block.iter(), rank);
-                    }
-                    rank -= block.present;
+        if rank < 0 {
+            return None;
+        }
+        let mut node = match self {
+            Self::Small(entries) => return nth_of(entries.iter().map(|(head, tail, count)| (*head, tail, *count)), rank),
+            Self::Large(root) => &**root,
+        };
+        loop {
+            match node {
+                Node::Leaf(block) => return nth_of(block.iter(), rank),
+                Node::Branch(branch) => {
+                    node = branch.nodes.iter().find(|node| {
+                        let found = rank < node.present();
+                        rank -= if found { 0 } else { node.present() };
+                        found
+                    })?;
                 }
-                None
             }
         }
     }
 
     /// All keys with their counts (never zero), in order.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (H, &T, i64)> {
-        let (small, large): (&[(H, T, i64)], &[Block<H, T>]) = match self {
-            Self::Small(entries) => (entries, &[]),
-            Self::Large(blocks) => (&[], &blocks.blocks),
+    pub(super) fn iter(&self) -> impl Iterator<Item = (H, &T, i64)> {
+        let mut blocks = Vec::new();
+        let small: &[(H, T, i64)] = match self {
+            Self::Small(entries) => entries,
+            Self::Large(root) => {
+                root.visit(&mut |node| {
+                    if let Node::Leaf(block) = node {
+                        blocks.push(block);
+                    }
+                });
+                &[]
+            }
         };
-        small.iter().map(|(head, tail, count)| (*head, tail, *count)).chain(large.iter().flat_map(Block::iter))
+        small.iter().map(|(head, tail, count)| (*head, tail, *count)).chain(blocks.into_iter().flat_map(Block::iter))
+    }
+}
+
+impl<H, T> Default for Block<H, T> {
+    fn default() -> Self {
+        Self { heads: Vec::new(), tails: Vec::new(), counts: Vec::new(), present: 0 }
+    }
+}
+
+impl<H, T> Default for Branch<H, T> {
+    fn default() -> Self {
+        Self { heads: Vec::new(), nodes: Vec::new(), present: 0 }
     }
 }
 
@@ -205,7 +261,7 @@ impl<H: Copy + Ord, T: Tail> Block<H, T> {
     const LIMIT: usize = if 4096 / (size_of::<H>() + size_of::<T>() + 8) < 64 { 64 } else { 4096 / (size_of::<H>() + size_of::<T>() + 8) };
 
     fn new(entries: impl Iterator<Item = (H, T, i64)>) -> Self {
-        let mut block = Self { heads: Vec::new(), tails: Vec::new(), counts: Vec::new(), present: 0 };
+        let mut block = Self::default();
         for (head, tail, count) in entries {
             block.heads.push(head);
             block.tails.push(tail);
@@ -219,7 +275,7 @@ impl<H: Copy + Ord, T: Tail> Block<H, T> {
         self.heads.into_iter().zip(self.tails).zip(self.counts).map(|((head, tail), count)| (head, tail, count))
     }
 
-    fn iter(&self) -> impl DoubleEndedIterator<Item = (H, &T, i64)> {
+    fn iter(&self) -> impl Iterator<Item = (H, &T, i64)> {
         self.heads.iter().zip(&self.tails).zip(&self.counts).map(|((head, tail), count)| (*head, tail, *count))
     }
 
@@ -251,24 +307,133 @@ impl<H: Copy + Ord, T: Tail> Block<H, T> {
         self.counts.remove(at);
         self.tails.remove(at)
     }
-}
 
-impl<H: Copy + Ord, T: Tail> Blocks<H, T> {
-    fn new(entries: impl IntoIterator<Item = (H, T, i64)>) -> Self {
-        let block = Block::new(entries.into_iter());
-        Self { heads: vec![block.heads[0]], blocks: vec![block] }
+    /// Adds to a count. `last`: no block stands behind this one. What no longer fits comes back as a block to stand behind.
+    fn add(&mut self, key: &impl Look<Head = H, Tail = T>, diff: i64, last: bool, heap: &mut usize) -> Option<Self> {
+        match self.search(key) {
+            Ok(at) => {
+                let count = &mut self.counts[at];
+                self.present += (*count + diff).max(0) - (*count).max(0);
+                *count += diff;
+                if *count == 0 {
+                    *heap -= self.remove(at).heap();
+                }
+                None
+            }
+            Err(_) if diff == 0 => None,
+            Err(at) => {
+                let tail = key.tail();
+                *heap += tail.heap();
+                let before = self.bytes();
+                self.present += diff.max(0);
+                self.heads.insert(at, key.head());
+                self.tails.insert(at, tail);
+                self.counts.insert(at, diff);
+                let upper = (self.heads.len() > Self::LIMIT).then(|| self.split(last));
+                *heap = *heap + self.bytes() + upper.as_ref().map_or(0, Self::bytes) - before;
+                upper
+            }
+        }
     }
 
-    /// Bytes but for those of the tails on the heap.
+    fn split(&mut self, last: bool) -> Self {
+        let limit = Self::LIMIT;
+        // Keys that only rise leave full blocks behind them.
+        let middle = if last { limit - limit / 8 } else { limit / 2 };
+        let (heads, tails, counts) = (Vec::with_capacity(limit + 1), Vec::with_capacity(limit + 1), Vec::with_capacity(limit + 1));
+        let mut upper = Self { heads, tails, counts, present: 0 };
+        upper.heads.extend(self.heads.drain(middle..));
+        upper.tails.extend(self.tails.drain(middle..));
+        upper.counts.extend(self.counts.drain(middle..));
+        upper.present = upper.counts.iter().map(|count| (*count).max(0)).sum();
+        self.present -= upper.present;
+        upper
+    }
+}
+
+impl<H: Copy + Ord, T: Tail> Node<H, T> {
+    fn present(&self) -> i64 {
+        match self {
+            Self::Leaf(block) => block.present,
+            Self::Branch(branch) => branch.present,
+        }
+    }
+
+    fn first_head(&self) -> H {
+        match self {
+            Self::Leaf(block) => block.heads[0],
+            Self::Branch(branch) => branch.heads[0],
+        }
+    }
+
+    fn first_tail(&self) -> &T {
+        match self {
+            Self::Leaf(block) => &block.tails[0],
+            Self::Branch(branch) => branch.nodes[0].first_tail(),
+        }
+    }
+
+    /// How many keys or nodes it holds itself, and how many at most.
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Leaf(block) => (block.heads.len(), Block::<H, T>::LIMIT),
+            Self::Branch(branch) => (branch.nodes.len(), FANOUT),
+        }
+    }
+
+    /// Bytes but for those of nodes below and of the tails on the heap.
     fn own_bytes(&self) -> usize {
-        size_of::<Self>() + self.list_bytes() + self.blocks.iter().map(Block::bytes).sum::<usize>()
+        match self {
+            Self::Leaf(block) => block.bytes(),
+            Self::Branch(branch) => branch.list_bytes(),
+        }
+    }
+
+    /// Calls with this node and those below, in order.
+    fn visit<'a>(&'a self, call: &mut impl FnMut(&'a Self)) {
+        call(self);
+        if let Self::Branch(branch) = self {
+            branch.nodes.iter().for_each(|node| node.visit(call));
+        }
+    }
+
+    /// Adds to a count. What no longer fits comes back as a node to stand behind.
+    fn add(&mut self, key: &impl Look<Head = H, Tail = T>, diff: i64, last: bool, heap: &mut usize) -> Option<Self> {
+        match self {
+            Self::Leaf(block) => block.add(key, diff, last, heap).map(Self::Leaf),
+            Self::Branch(branch) => branch.add(key, diff, last, heap).map(Self::Branch),
+        }
+    }
+
+    /// Appends the keys of the node behind.
+    fn extend(&mut self, behind: Self) {
+        match (self, behind) {
+            (Self::Leaf(block), Self::Leaf(behind)) => {
+                block.present += behind.present;
+                block.heads.extend(behind.heads);
+                block.tails.extend(behind.tails);
+                block.counts.extend(behind.counts);
+            }
+            (Self::Branch(branch), Self::Branch(behind)) => {
+                branch.present += behind.present;
+                branch.heads.extend(behind.heads);
+                branch.nodes.extend(behind.nodes);
+            }
+            _ => unreachable!("all leaves are equally deep"),
+        }
+    }
+}
+
+impl<H: Copy + Ord, T: Tail> Branch<H, T> {
+    fn new(nodes: Vec<Node<H, T>>) -> Self {
+        Self { heads: nodes.iter().map(Node::first_head).collect(), present: nodes.iter().map(Node::present).sum(), nodes }
     }
 
     fn list_bytes(&self) -> usize {
-        self.heads.capacity() * size_of::<H>() + self.blocks.capacity() * size_of::<Block<H, T>>()
+        self.heads.capacity() * size_of::<H>() + self.nodes.capacity() * size_of::<Node<H, T>>()
     }
 
-    /// The block where a key stands, or would.
+    /// The node where a key stands, or would.
     #[inline(always)]
     fn find(&self, key: &impl Look<Head = H, Tail = T>) -> usize {
         let head = key.head();
@@ -276,93 +441,57 @@ impl<H: Copy + Ord, T: Tail> Blocks<H, T> {
         if T::NONE || end == 0 || self.heads[end - 1] != head {
             return end.saturating_sub(1);
         }
-        // Blocks that begin with an equal head: their first tails decide.
+        // Nodes that begin with an equal head: their first tails decide.
         let start = self.heads[..end].partition_point(|own| *own < head);
-        (start + self.blocks[start..end].partition_point(|block| key.order_tail(&block.tails[0]).is_ge())).saturating_sub(1)
+        (start + self.nodes[start..end].partition_point(|node| key.order_tail(node.first_tail()).is_ge())).saturating_sub(1)
     }
 
-    /// Adds to a count. True if the set has become small.
-    fn add(&mut self, key: &impl Look<Head = H, Tail = T>, diff: i64, heap: &mut usize) -> bool {
+    fn add(&mut self, key: &impl Look<Head = H, Tail = T>, diff: i64, last: bool, heap: &mut usize) -> Option<Self> {
         let at = self.find(key);
-        let block = &mut self.blocks[at];
-        match block.search(key) {
-            Ok(position) => {
-                let count = &mut block.counts[position];
-                block.present += (*count + diff).max(0) - (*count).max(0);
-                *count += diff;
-                if *count != 0 {
-                    return false;
-                }
-                *heap -= block.remove(position).heap();
-                if block.heads.is_empty() {
-                    *heap -= block.bytes();
-                    self.blocks.remove(at);
-                    self.heads.remove(at);
-                } else {
-                    self.heads[at] = block.heads[0];
-                    if block.heads.len() < Block::<H, T>::LIMIT / 4 {
-                        self.join(at, heap);
-                    }
-                }
-                self.blocks.len() <= 1 && self.blocks.first().is_none_or(|block| block.heads.len() <= SMALL / 2)
-            }
-            Err(_) if diff == 0 => false,
-            Err(position) => {
-                let tail = key.tail();
-                *heap += tail.heap();
-                let before = block.bytes();
-                block.present += diff.max(0);
-                block.heads.insert(position, key.head());
-                block.tails.insert(position, tail);
-                block.counts.insert(position, diff);
-                *heap = *heap + block.bytes() - before;
-                self.heads[at] = block.heads[0];
-                if block.heads.len() > Block::<H, T>::LIMIT {
-                    self.split(at, heap);
-                }
-                false
-            }
+        let node = &mut self.nodes[at];
+        let before = node.present();
+        let upper = node.add(key, diff, last && at + 1 == self.heads.len(), heap);
+        self.present += node.present() + upper.as_ref().map_or(0, Node::present) - before;
+        let (size, limit) = node.size();
+        if size == 0 {
+            *heap -= node.own_bytes();
+            self.nodes.remove(at);
+            self.heads.remove(at);
+            return None;
         }
+        self.heads[at] = node.first_head();
+        if size < limit / 4 {
+            self.join(at, heap);
+        }
+        let upper = upper?;
+        let before = self.list_bytes();
+        self.heads.insert(at + 1, upper.first_head());
+        self.nodes.insert(at + 1, upper);
+        let split = (self.nodes.len() > FANOUT).then(|| {
+            // As blocks do, see there.
+            let middle = if last { FANOUT - FANOUT / 8 } else { FANOUT / 2 };
+            self.heads.truncate(middle);
+            let upper = Self::new(self.nodes.split_off(middle));
+            self.present -= upper.present;
+            upper
+        });
+        *heap = *heap + self.list_bytes() + split.as_ref().map_or(0, Self::list_bytes) - before;
+        split
     }
 
-    fn split(&mut self, at: usize, heap: &mut usize) {
-        let limit = Block::<H, T>::LIMIT;
-        let before = self.list_bytes() + self.blocks[at].bytes();
-        // Keys that only rise leave full blocks behind them.
-        let middle = if at + 1 == self.blocks.len() { limit - limit / 8 } else { limit / 2 };
-        let block = &mut self.blocks[at];
-        let mut upper = Block {
-            heads: Vec::with_capacity(limit + 1),
-            tails: Vec::with_capacity(limit + 1),
-            counts: Vec::with_capacity(limit + 1),
-            present: 0,
-        };
-        upper.heads.extend(block.heads.drain(middle..));
-        upper.tails.extend(block.tails.drain(middle..));
-        upper.counts.extend(block.counts.drain(middle..));
-        upper.present = upper.counts.iter().map(|count| (*count).max(0)).sum();
-        block.present -= upper.present;
-        self.heads.insert(at + 1, upper.heads[0]);
-        self.blocks.insert(at + 1, upper);
-        *heap = *heap + self.list_bytes() + self.blocks[at].bytes() + self.blocks[at + 1].bytes() - before;
-    }
-
-    /// Puts a thin block and its neighbour together, if that leaves room.
+    /// Puts a thin node and its neighbour together, if that leaves room.
     fn join(&mut self, at: usize, heap: &mut usize) {
-        let left = if at + 1 < self.blocks.len() { at } else { at.saturating_sub(1) };
-        let room = Block::<H, T>::LIMIT / 2;
-        if left + 1 >= self.blocks.len() || self.blocks[left].heads.len() + self.blocks[left + 1].heads.len() > room {
+        let left = if at + 1 < self.nodes.len() { at } else { at.saturating_sub(1) };
+        let (size, limit) = self.nodes[left].size();
+        if left + 1 >= self.nodes.len() || size + self.nodes[left + 1].size().0 > limit / 2 {
             return;
         }
         self.heads.remove(left + 1);
-        let right = self.blocks.remove(left + 1);
-        let block = &mut self.blocks[left];
-        let before = block.bytes() + right.bytes();
-        block.present += right.present;
-        block.heads.extend(right.heads);
-        block.tails.extend(right.tails);
-        block.counts.extend(right.counts);
-        *heap = *heap + block.bytes() - before;
+        let behind = self.nodes.remove(left + 1);
+        let node = &mut self.nodes[left];
+        let before = node.own_bytes() + behind.own_bytes();
+        node.extend(behind);
+        *heap = *heap + node.own_bytes() - before;
     }
 }
 
@@ -436,5 +565,59 @@ mod tests {
             }
             prop_assert!(set.first().is_none() && set.last().is_none());
         }
+    }
+
+    thread_local! {
+        static COMPARISONS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
+    /// A number that notes how often it is compared.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    struct Watched(i64);
+
+    impl PartialOrd for Watched {
+        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+
+    impl Ord for Watched {
+        fn cmp(&self, other: &Self) -> Ordering {
+            COMPARISONS.set(COMPARISONS.get() + 1);
+            self.0.cmp(&other.0)
+        }
+    }
+
+    /// What a change costs in a group of so many keys: comparisons, and nanoseconds with a look at the middle and both ends.
+    fn cost_of_a_change(keys: i64) -> (f64, f64) {
+        const CHANGES: i64 = 2000;
+        let (mut set, mut heap) = (Multiset::<Watched, ()>::default(), 0);
+        // A step without a factor in common meets every key once.
+        let key = |i: i64| Watched((i * 7_919) % keys);
+        for i in 0..keys {
+            set.add(&Value(key(i)), 1, &mut heap);
+        }
+        COMPARISONS.set(0);
+        let start = std::time::Instant::now();
+        for i in 0..CHANGES {
+            set.add(&Value(key(i)), -1, &mut heap);
+            let looks = (set.first().map(|it| it.0.0), set.nth(keys / 2).map(|it| it.0.0), set.last().map(|it| it.0.0));
+            std::hint::black_box(looks);
+            set.add(&Value(key(i)), 1, &mut heap);
+        }
+        let spent = start.elapsed().as_nanos() as f64;
+        (COMPARISONS.get() as f64 / CHANGES as f64, spent / CHANGES as f64)
+    }
+
+    #[test]
+    fn ten_times_the_group_does_not_cost_ten_times_as_much() {
+        let best = |keys: i64| {
+            let runs = (0..5).map(|_| cost_of_a_change(keys));
+            runs.reduce(|a, b| (a.0, a.1.min(b.1))).expect("five runs")
+        };
+        let (small, large) = (best(20_000), best(200_000));
+        assert!(large.0 < small.0 * 1.4, "{large:?} for ten times {small:?}");
+        // Memory that is farther away may cost some.
+        assert!(large.1 < small.1 * 6.0, "{large:?} for ten times {small:?}");
     }
 }
