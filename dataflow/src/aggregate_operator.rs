@@ -262,11 +262,15 @@ impl Closer {
             // Processing time moves without rows.
             self.touched.insert(last);
         }
-        while let Some(epoch) = self.touched.first().copied() {
+        loop {
+            // A tick has its epoch, even if no rows came in it; when the input has ended, its last epoch closes what is left.
+            let until = last.or_else(|| self.touched.last().copied());
+            let tick = self.store.next_tick().filter(|tick| until.is_some_and(|until| *tick <= until));
+            let Some(epoch) = self.touched.first().copied().into_iter().chain(tick).min() else { break };
             if last.is_some_and(|last| epoch > last) {
                 break;
             }
-            self.touched.pop_first();
+            self.touched.remove(&epoch);
             let watermark = self.tracker.close(epoch);
             let watermark = if self.watched || watermark == ENDED { watermark } else { NO_WATERMARK };
             loop {

@@ -10,8 +10,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion_physical_expr::PhysicalExpr;
 use tidemark_planner::plan::{
-    AggregateClass, AggregateFunction, AggregatePlan, ChangelogKind, Emit, KeyPlan, LateStrategy, Node, PhysicalOp, WindowColumn,
-    WindowKind, WindowPlan,
+    AggregateClass, AggregateFunction, AggregatePlan, ChangelogKind, Emit, FiringColumn, FiringPlan, KeyPlan, LateStrategy, Node,
+    PhysicalOp, WindowColumn, WindowKind, WindowPlan,
 };
 
 use super::panes::Panes;
@@ -59,6 +59,12 @@ pub struct AggregateLayout {
     pub(crate) emit: Emit,
     pub(crate) counted: bool,
     pub(crate) partial: Partial,
+    /// When results come out, where a trigger says so.
+    pub(crate) firing: Option<FiringPlan>,
+    /// Which of the result columns tell of the firing, by position among them, ascending.
+    pub(crate) firing_columns: Vec<(usize, FiringColumn)>,
+    /// Where in the payload the place of a row stands, partition and offset, if rows are counted.
+    pub(crate) places: Vec<usize>,
     output: SchemaRef,
 }
 
@@ -134,7 +140,13 @@ impl AggregateLayout {
         }
         let mut payload = Unique::default();
         let mut inputs = Vec::new();
-        for aggregate in aggregates {
+        let told = |aggregate: &AggregatePlan| match aggregate.function {
+            AggregateFunction::Firing(column) => Some(column),
+            _ => None,
+        };
+        let firing_columns = aggregates.iter().enumerate().filter_map(|(at, aggregate)| Some((at, told(aggregate)?))).collect();
+        let aggregates: Vec<AggregatePlan> = aggregates.iter().filter(|aggregate| told(aggregate).is_none()).cloned().collect();
+        for aggregate in &aggregates {
             inputs.push(InputColumns {
                 args: aggregate.args.iter().map(|expr| payload.position(expr)).collect(),
                 order: aggregate.order_by.iter().map(|key| payload.position(&key.expr)).collect(),
@@ -142,6 +154,8 @@ impl AggregateLayout {
             });
             make(aggregate)?;
         }
+        let firing = window.and_then(|window| window.firing.clone()).filter(|_| emit == Emit::Triggered);
+        let places: Vec<usize> = firing.iter().flat_map(|firing| &firing.places).map(|place| payload.position(place)).collect();
         let payload_exprs = payload.0.iter().map(|expr| unique.position(expr)).collect();
         Ok(Self {
             exprs: unique.0,
@@ -161,9 +175,14 @@ impl AggregateLayout {
             partial: match window.map(|window| window.kind) {
                 // Which session a row belongs to is known where all rows of its key are.
                 Some(WindowKind::Session { .. }) => Partial::Never,
-                _ => partial(aggregates, retractable),
+                // Nor can a row be counted that was added up.
+                _ if !places.is_empty() => Partial::Never,
+                _ => partial(&aggregates, retractable),
             },
-            aggregates: aggregates.to_vec(),
+            firing,
+            firing_columns,
+            places,
+            aggregates,
             make,
             output,
         })
@@ -204,6 +223,11 @@ impl AggregateLayout {
     /// corrected.
     pub(crate) fn session_lateness(&self) -> i64 {
         self.window.filter(|_| self.emit != Emit::Final).map_or(0, |window| window.lateness_us)
+    }
+
+    /// The types of the results that are computed from rows.
+    pub(crate) fn result_types(&self) -> Vec<DataType> {
+        self.aggregates.iter().map(|aggregate| aggregate.output.data_type().clone()).collect()
     }
 
     fn accumulators(&self) -> Vec<Box<dyn Accumulator>> {

@@ -18,6 +18,7 @@ pub mod admit;
 mod changes;
 pub mod exchange;
 mod final_windows;
+mod fired;
 pub mod keyed_batch;
 pub mod late;
 pub mod layout;
@@ -38,6 +39,8 @@ mod speed_tests;
 mod store;
 #[cfg(test)]
 mod test_accumulators;
+pub mod trigger;
+mod triggered;
 mod wire;
 
 pub use keyed_batch::{KeyedBatch, Payload, global_owner};

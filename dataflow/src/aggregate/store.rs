@@ -12,6 +12,7 @@ use super::keyed_batch::KeyedBatch;
 use super::layout::AggregateLayout;
 use super::output::Output;
 use super::session_store::SessionStore;
+use super::triggered::TriggeredStore;
 
 /// Groups of one worker.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ enum Kind {
     Final(Box<FinalStore>),
     Changes(Box<ChangesStore>),
     Sessions(Box<SessionStore>),
+    Triggered(Box<TriggeredStore>),
 }
 
 impl Store {
@@ -35,7 +37,8 @@ impl Store {
             _ if layout.session_gap().is_some() => Kind::Sessions(Box::new(SessionStore::new(layout))),
             Emit::Final if layout.corrects() => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty))),
             Emit::Final => Kind::Final(Box::new(FinalStore::new(layout, owns_empty))),
-            Emit::Changes | Emit::Triggered => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty))),
+            Emit::Triggered => Kind::Triggered(Box::new(TriggeredStore::new(layout))),
+            Emit::Changes => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty))),
         };
         Self { kind, closed: None }
     }
@@ -53,6 +56,7 @@ impl Store {
             Kind::Final(store) => store.absorb(&batch),
             Kind::Changes(store) => store.absorb(epoch, batch),
             Kind::Sessions(store) => store.absorb(epoch, batch),
+            Kind::Triggered(store) => store.absorb(epoch, batch),
         }
     }
 
@@ -60,7 +64,7 @@ impl Store {
     /// its closing. Optional; the epoch after one that was closed is known anyway.
     pub fn advance(&mut self, frontier: u64) {
         match &mut self.kind {
-            Kind::Final(_) => {}
+            Kind::Final(_) | Kind::Triggered(_) => {}
             Kind::Changes(store) => store.advance(frontier),
             Kind::Sessions(store) => store.advance(frontier),
         }
@@ -77,6 +81,7 @@ impl Store {
             Kind::Final(store) => store.close(watermark),
             Kind::Changes(store) => store.close(epoch, watermark),
             Kind::Sessions(store) => store.close(epoch, watermark),
+            Kind::Triggered(store) => store.close(epoch, watermark),
         };
         if !output.more {
             self.closed = Some(epoch);
@@ -88,8 +93,24 @@ impl Store {
     /// session is.
     pub fn take_too_late(&mut self) -> u64 {
         match &mut self.kind {
-            Kind::Final(_) | Kind::Changes(_) => 0,
+            Kind::Final(_) | Kind::Changes(_) | Kind::Triggered(_) => 0,
             Kind::Sessions(store) => store.take_too_late(),
+        }
+    }
+
+    /// All groups that have something new shall come out when an epoch closes, where a trigger says when groups do.
+    pub fn flush(&mut self, epoch: u64) {
+        match &mut self.kind {
+            Kind::Final(_) | Kind::Changes(_) | Kind::Sessions(_) => {}
+            Kind::Triggered(store) => store.flush(epoch),
+        }
+    }
+
+    /// The next epoch that must be closed for a trigger of processing time, even if no rows come in it.
+    pub fn next_tick(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Final(_) | Kind::Changes(_) | Kind::Sessions(_) => None,
+            Kind::Triggered(store) => store.next_tick(),
         }
     }
 
@@ -99,6 +120,7 @@ impl Store {
             Kind::Final(store) => store.groups(),
             Kind::Changes(store) => store.groups(),
             Kind::Sessions(store) => store.groups(),
+            Kind::Triggered(store) => store.groups(),
         }
     }
 
@@ -108,6 +130,7 @@ impl Store {
             Kind::Final(store) => store.bytes(),
             Kind::Changes(store) => store.bytes(),
             Kind::Sessions(store) => store.bytes(),
+            Kind::Triggered(store) => store.bytes(),
         }
     }
 }

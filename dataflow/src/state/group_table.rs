@@ -180,6 +180,11 @@ impl GroupTable {
         self.states.subtract(groups, partials);
     }
 
+    /// Makes groups empty again; they stay.
+    pub fn clear(&mut self, groups: &[u32]) {
+        self.states.clear(groups);
+    }
+
     /// Whether [`GroupTable::subtract`] works.
     pub fn invertible(&self) -> bool {
         self.states.invertible()

@@ -5,6 +5,8 @@ use datafusion_common::{Result, not_impl_err, plan_err};
 use datafusion_expr::function::AccumulatorArgs;
 use datafusion_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
 
+use crate::plan::FiringColumn;
+
 /// `arg_min(value, by)` and `arg_max(value, by)`: the value of the row with the least or greatest `by`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct ArgBest {
@@ -39,6 +41,42 @@ impl AggregateUDFImpl for ArgBest {
 
     fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         not_impl_err!("{} is computed by the engine", self.name())
+    }
+}
+
+/// What is known of a firing: `_trigger_reason` and the like. A column to the user, who writes no parentheses; a value of each result to
+/// the planner, and so an aggregate.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct FiringValue {
+    signature: Signature,
+    column: FiringColumn,
+}
+
+impl FiringValue {
+    pub(super) fn new(column: FiringColumn) -> Self {
+        Self { signature: Signature::nullary(Volatility::Immutable), column }
+    }
+}
+
+impl AggregateUDFImpl for FiringValue {
+    fn name(&self) -> &str {
+        self.column.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.column.data_type())
+    }
+
+    fn is_nullable(&self) -> bool {
+        false
+    }
+
+    fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        not_impl_err!("{} is filled in by the engine", self.name())
     }
 }
 

@@ -13,6 +13,8 @@ use std::sync::{Arc, LazyLock};
 use datafusion_expr::planner::ExprPlanner;
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
 
+use crate::plan::FiringColumn;
+
 /// All functions by every name they answer to, in lower case.
 pub(crate) struct Functions {
     pub(crate) scalar: BTreeMap<String, Arc<ScalarUDF>>,
@@ -71,6 +73,7 @@ impl Functions {
             AggregateUDF::new_from_impl(aggregates::Average::new()),
         ];
         ours.extend(aggregates::Percentile::ALL.map(|it| AggregateUDF::new_from_impl(aggregates::Percentile::new(it))));
+        ours.extend(FiringColumn::ALL.map(|it| AggregateUDF::new_from_impl(aggregates::FiringValue::new(it))));
         let theirs = datafusion_functions_aggregate::all_default_aggregate_functions();
         for function in theirs.into_iter().chain(ours.into_iter().map(Arc::new)) {
             for alias in function.aliases() {
@@ -131,7 +134,8 @@ impl Functions {
     /// Every name.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let keys = self.scalar.keys().chain(self.aggregate.keys()).chain(self.higher_order.keys()).chain(self.window.keys());
-        keys.map(String::as_str)
+        // Columns to the user.
+        keys.map(String::as_str).filter(|name| FiringColumn::of(name).is_none())
     }
 }
 

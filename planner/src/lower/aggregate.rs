@@ -14,8 +14,8 @@ use super::relation::{Rel, Taken, delayed, plain_props, window_size};
 use super::{Lowering, Result, watermark_of};
 use crate::logical::{QueryScope, type_name};
 use crate::plan::{
-    AggregateClass, AggregateFunction, AggregatePlan, AttachedWindow, ChangelogKind, Emit, FiringPlan, KeyPlan, LateStrategy, NamedExpr,
-    PhysicalOp, Props, SortKey, StateBound, TriggerPlan, WindowColumn, WindowKind, WindowPlan,
+    AggregateClass, AggregateFunction, AggregatePlan, AttachedWindow, ChangelogKind, Emit, FiringColumn, FiringPlan, KeyPlan, LateStrategy,
+    NamedExpr, PhysicalOp, Props, SortKey, StateBound, TriggerPlan, WindowColumn, WindowKind, WindowPlan,
 };
 use crate::statement::EmitClause;
 use crate::{PlanError, Span};
@@ -64,13 +64,24 @@ impl Lowering<'_> {
         for (expr, field) in aggregate.aggr_expr.iter().zip(outputs) {
             drafts.push(self.draft(expr, field, df_schema, &input, scope)?);
         }
-        self.break_ties(&mut input, &mut keys, &mut drafts)?;
+        let tells = drafts.iter().find_map(|draft| match draft.plan.function {
+            AggregateFunction::Firing(column) => Some(column),
+            _ => None,
+        });
+        let counts = input.options.as_ref().and_then(|options| options.firing.as_ref()).is_some_and(|firing| firing.trigger.counts());
+        let places = self.break_ties(&mut input, &mut keys, &mut drafts, counts)?;
+        // The places of rows move as the arguments of an aggregate do.
+        drafts.extend(places.filter(|_| counts).map(|places| Draft { plan: bare(places), ordered: false }));
 
-        let (key_plans, grouped, hoisted) = self.windows_of(&mut input, &mut keys, &mut drafts);
-        if grouped.is_some() {
+        let (key_plans, mut grouped, hoisted) = self.windows_of(&mut input, &mut keys, &mut drafts);
+        let places = if counts { drafts.pop().map(|draft| draft.plan.args) } else { None };
+        if let Some(grouped) = &mut grouped {
             self.use_clause(input.window_span);
+            self.firing(&input, &mut grouped.window, tells, places, scope)?;
+        } else if let Some(column) = tells {
+            return Err(vec![no_firing(column, scope)]);
         }
-        let emit = self.emit(&input, grouped.as_ref(), scope)?;
+        let emit = self.emit(&input, grouped.as_ref(), tells.is_some(), scope)?;
         if let Some(Grouped { window, .. }) = &grouped
             && matches!(window.kind, WindowKind::Session { .. })
             && window.lateness_us > 0
@@ -83,7 +94,9 @@ impl Lowering<'_> {
                 "Say EMIT CHANGES: each change of a session, late or not.",
             ));
         }
-        self.corrects |= emit == Emit::Final && grouped.as_ref().is_some_and(|grouped| grouped.window.lateness_us > 0);
+        let as_final =
+            emit == Emit::Final || grouped.as_ref().and_then(|grouped| grouped.window.firing.as_ref()).is_some_and(FiringPlan::is_final);
+        self.corrects |= as_final && grouped.as_ref().is_some_and(|grouped| grouped.window.lateness_us > 0);
         let append_only = input.props.changelog == ChangelogKind::AppendOnly;
         for draft in &mut drafts {
             draft.plan.retractable = !append_only;
@@ -190,6 +203,12 @@ impl Lowering<'_> {
                 }
             }
             other => {
+                if let Some(column) = FiringColumn::of(other) {
+                    let output = Arc::new(Field::new(column.name(), column.data_type(), false));
+                    let (function, text) = (AggregateFunction::Firing(column), column.name().to_string());
+                    let plan = AggregatePlan { function, output, text, ..bare(vec![]) };
+                    return Ok(Draft { plan, ordered: false });
+                }
                 return Err(self.not_yet(
                     &format!("aggregate {other} is"),
                     span,
@@ -233,8 +252,10 @@ impl Lowering<'_> {
     }
 
     /// Ends each order with what breaks ties: the row's place in its source if it still has one, else the value itself.
-    fn break_ties(&self, input: &mut Rel, keys: &mut [NamedExpr], drafts: &mut [Draft]) -> Result<()> {
-        let needs_places = drafts.iter().any(|draft| draft.ordered && !draft.plan.distinct);
+    ///
+    /// `counts`: places are needed for rows to be counted in order. Returns them, if they are known.
+    fn break_ties(&self, input: &mut Rel, keys: &mut [NamedExpr], drafts: &mut [Draft], counts: bool) -> Result<Option<Vec<Physical>>> {
+        let needs_places = counts || drafts.iter().any(|draft| draft.ordered && !draft.plan.distinct);
         let places = if needs_places { input.carry_places() } else { None };
         if let Some((_, moved)) = &places {
             let place = |old: usize| moved[old];
@@ -256,6 +277,44 @@ impl Lowering<'_> {
                     }
                 }
             }
+        }
+        Ok(places.map(|(places, _)| places.iter().map(|place| column(input.schema().field(*place).name(), *place)).collect()))
+    }
+
+    /// Completes what a window says of its firings, and refuses what cannot be.
+    fn firing(
+        &self,
+        input: &Rel,
+        window: &mut WindowPlan,
+        tells: Option<FiringColumn>,
+        places: Option<Vec<Physical>>,
+        scope: &QueryScope,
+    ) -> Result<()> {
+        let span = input.window_span.unwrap_or(scope.span);
+        match (&mut window.firing, tells) {
+            (None, None) => return Ok(()),
+            (None, Some(column)) if scope.emit == Some(EmitClause::Changes) => return Err(vec![no_firing(column, scope)]),
+            (firing @ None, Some(_)) => {
+                *firing = Some(FiringPlan { trigger: TriggerPlan::Watermark, purge: false, places: vec![] });
+            }
+            (Some(_), _) => {}
+        }
+        let Some(firing) = &mut window.firing else { return Ok(()) };
+        if firing.purge && input.props.changelog != ChangelogKind::AppendOnly {
+            let error = PlanError::new("plan::purge", "FIRE AND PURGE over rows that may be taken back", span);
+            return Err(vec![
+                error
+                    .label("a row could be taken back from a result that is forgotten")
+                    .help("Leave AND PURGE out: results are corrected."),
+            ]);
+        }
+        if firing.trigger.counts() {
+            let Some(places) = places else {
+                let error = PlanError::new("plan::trigger_order", "EVERY n RECORDS counts rows in the order of their source", span);
+                let error = error.label("these rows have no such order: they are joined, computed or taken back");
+                return Err(vec![error.help("Write a trigger of time, such as TRIGGER EVERY 30s, or count the rows of one source.")]);
+            };
+            firing.places = places;
         }
         Ok(())
     }
@@ -365,25 +424,24 @@ impl Lowering<'_> {
     }
 
     /// When an aggregate emits, if that can be.
-    pub(super) fn emit(&self, input: &Rel, grouped: Option<&Grouped>, scope: &QueryScope) -> Result<Emit> {
+    /// `tells`: something of the firing is asked for.
+    pub(super) fn emit(&self, input: &Rel, grouped: Option<&Grouped>, tells: bool, scope: &QueryScope) -> Result<Emit> {
         let said = scope.emit.or_else(|| self.settings.emit());
         let bounded = input.props.bounded;
         let watermark = grouped.is_some_and(|grouped| grouped.window.watermark.is_some());
         let span = if scope.emit.is_some() { scope.emit_span.unwrap_or(scope.span) } else { scope.span };
         // A trigger says when; EMIT CHANGES beside it says that the result may change.
         let firing = grouped.and_then(|grouped| grouped.window.firing.as_ref());
+        let triggered = firing.is_some_and(|firing| tells || !firing.is_final());
         let said = match firing {
-            Some(FiringPlan { trigger: TriggerPlan::Watermark, purge: false }) => Some(EmitClause::Final),
+            Some(firing) if firing.is_final() => Some(EmitClause::Final),
             Some(_) if scope.emit == Some(EmitClause::Final) => {
                 let error = PlanError::new("plan::final_trigger", "EMIT FINAL beside a trigger that fires early", span);
                 return Err(vec![
                     error.label("the first results would not be final").help("Leave EMIT FINAL out, or write TRIGGER ON WATERMARK."),
                 ]);
             }
-            Some(_) => {
-                let span = input.window_span.unwrap_or(span);
-                return Err(self.not_yet("this trigger is", span, "Write TRIGGER ON WATERMARK, or EMIT CHANGES for each change."));
-            }
+            Some(_) => return Ok(Emit::Triggered),
             None => said,
         };
         match (said, grouped) {
@@ -395,7 +453,7 @@ impl Lowering<'_> {
                     .help("Group by a window, such as WINDOW TUMBLING(5m), or say EMIT CHANGES.");
                 Err(vec![error])
             }
-            (_, Some(_)) if watermark || bounded => Ok(Emit::Final),
+            (_, Some(_)) if watermark || bounded => Ok(if triggered { Emit::Triggered } else { Emit::Final }),
             (_, Some(_)) => {
                 let names: Vec<&str> = input.sources.iter().map(|id| self.sources[id.index()].table.name.as_str()).collect();
                 let without: Vec<&str> = input
@@ -496,15 +554,17 @@ impl Lowering<'_> {
         let mut props = plain_props(schema, input.props.bounded);
         props.state = state;
         let lateness_us = grouped.map_or(0, |grouped| grouped.window.lateness_us);
-        let sealed = grouped.and_then(|grouped| grouped.window.firing.as_ref()).is_some_and(|firing| firing.purge);
+        let firing = grouped.and_then(|grouped| grouped.window.firing.as_ref());
+        let purges = firing.is_some_and(|firing| firing.purge);
+        let once = lateness_us == 0 && (emit == Emit::Final || (emit == Emit::Triggered && firing.is_some_and(FiringPlan::is_final)));
         props.changelog = match emit {
-            Emit::Final if lateness_us == 0 => ChangelogKind::AppendOnly,
-            Emit::Triggered if sealed => ChangelogKind::AppendOnly,
+            _ if once || purges => ChangelogKind::AppendOnly,
             // A set that only grows: DISTINCT over rows that only come.
-            Emit::Changes | Emit::Final | Emit::Triggered if aggregates.is_empty() && append_only => ChangelogKind::AppendOnly,
+            _ if aggregates.is_empty() && append_only => ChangelogKind::AppendOnly,
             Emit::Changes | Emit::Final | Emit::Triggered => ChangelogKind::Retract,
         };
-        props.unique_keys = vec![(0..keys.len()).collect()];
+        // A window that is purged may come out several times.
+        props.unique_keys = if purges { vec![] } else { vec![(0..keys.len()).collect()] };
         let place_of = |part| keys.iter().position(|key| matches!(key, KeyPlan::Window(it, _) if *it == part));
         match grouped {
             Some(grouped) => {
@@ -529,7 +589,7 @@ impl Lowering<'_> {
                     time: place_of(WindowColumn::Time),
                     watermark: watermark.unwrap_or_else(|| input.end_of_input()),
                     size_us: grouped.size_us,
-                    closed: emit == Emit::Final && lateness_us == 0,
+                    closed: once,
                 });
             }
             None if emit == Emit::Changes => {
@@ -545,6 +605,29 @@ impl Lowering<'_> {
             None => {}
         }
         props
+    }
+}
+
+/// There is no firing that a column could tell of.
+pub(super) fn no_firing(column: FiringColumn, scope: &QueryScope) -> PlanError {
+    let error = PlanError::new("plan::no_firing", format!("{} tells of a firing, and there is none", column.name()), scope.span);
+    error
+        .label("this query does not wait for a trigger")
+        .help("Select it where windows are aggregated, without EMIT CHANGES: SELECT count(*), _is_final FROM t WINDOW TUMBLING(5m) TRIGGER EVERY 30s.")
+}
+
+/// A count of some columns, to be made something of.
+fn bare(args: Vec<Physical>) -> AggregatePlan {
+    AggregatePlan {
+        function: AggregateFunction::Count,
+        args,
+        arg_types: vec![],
+        filter: None,
+        distinct: false,
+        order_by: vec![],
+        output: Arc::new(Field::new("", DataType::Int64, false)),
+        retractable: false,
+        text: String::new(),
     }
 }
 

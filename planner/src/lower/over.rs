@@ -9,7 +9,7 @@ use datafusion_expr::logical_plan::Window;
 use datafusion_expr::{BinaryExpr, Expr, Operator, WindowFrameBound, WindowFrameUnits};
 use datafusion_physical_expr::expressions::{CastExpr, Literal};
 
-use super::aggregate::constant;
+use super::aggregate::{constant, no_firing};
 use super::expr::{Physical, column, physical, text};
 use super::prune::{same_aggregate, same_exprs, same_order, same_window};
 use super::ranked::window_call;
@@ -18,7 +18,8 @@ use super::{Lowering, Result};
 use crate::PlanError;
 use crate::logical::{QueryScope, type_name};
 use crate::plan::{
-    ChangelogKind, Emit, Frame, FrameBound, FrameUnits, NamedExpr, OverCall, OverFunction, OverPlan, PhysicalOp, SortKey, StateBound,
+    AggregateFunction, ChangelogKind, Emit, Frame, FrameBound, FrameUnits, NamedExpr, OverCall, OverFunction, OverPlan, PhysicalOp,
+    SortKey, StateBound,
 };
 
 impl Lowering<'_> {
@@ -71,7 +72,7 @@ impl Lowering<'_> {
         }
         let append_only = input.props.changelog == ChangelogKind::AppendOnly;
         let mut grouped = self.attached(&input, &partition_by);
-        let emit = self.emit(&input, grouped.as_ref(), scope)?;
+        let emit = self.emit(&input, grouped.as_ref(), false, scope)?;
         let state = match &grouped {
             Some(grouped) if grouped.window.watermark.is_some() || emit == Emit::Final => {
                 StateBound::Window { retention_us: grouped.retention_us }
@@ -201,6 +202,9 @@ impl Lowering<'_> {
                     params.null_treatment,
                 );
                 let mut draft = self.draft(&Expr::AggregateFunction(aggregate), field, schema, input, scope)?;
+                if let AggregateFunction::Firing(column) = draft.plan.function {
+                    return Err(vec![no_firing(column, scope)]);
+                }
                 if draft.ordered {
                     // Values come in the order of the rows, each of which has its own position.
                     let expr: Physical = Arc::new(Literal::new(ScalarValue::Int64(Some(0))));

@@ -187,7 +187,7 @@ impl Lowering<'_> {
             output = moved;
         }
         let mut grouped = self.attached(&input, &partition_by);
-        let emit = self.emit(&input, grouped.as_ref(), scope)?;
+        let emit = self.emit(&input, grouped.as_ref(), false, scope)?;
         let last = limit.map(|limit| offset.saturating_add(limit));
         let state = self.top_state(&input, grouped.as_ref(), function, last, emit, scope)?;
         if let Some(grouped) = &mut grouped

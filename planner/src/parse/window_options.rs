@@ -58,7 +58,7 @@ impl WindowClause {
                 errors.push(error.help("Write TRIGGER ON WATERMARK: the result comes out when the window ends."));
             }
             let plan = with_end(trigger.plan());
-            firing = Some(FiringPlan { trigger: plan, purge: self.purge });
+            firing = Some(FiringPlan { trigger: plan, purge: self.purge, places: vec![] });
         }
         if errors.is_empty() {
             let watermark_us = self.watermark.map(|(us, _)| us);

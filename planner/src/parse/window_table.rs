@@ -152,7 +152,8 @@ pub(super) fn ident(name: &str, span: tokenizer::Span) -> Ident {
     Ident { value: name.into(), quote_style: None, span }
 }
 
-fn call(name: &str, span: tokenizer::Span) -> Expr {
+/// A call without arguments.
+pub(super) fn call(name: &str, span: tokenizer::Span) -> Expr {
     Expr::Function(Function {
         name: object(name, span),
         uses_odbc_syntax: false,

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     Distinct, Expr, FunctionArg, GroupByExpr, Ident, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, TableAlias,
-    TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
+    TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{self, Location, Token};
@@ -15,12 +15,13 @@ use super::aggregates::has_aggregate;
 use super::cursor::{Cursor, Parsed, quote};
 use super::dialect::StreamingDialect;
 use super::late_table::LateTable;
+use super::line_index::LineIndex;
 use super::query::Clauses;
 use super::sessions;
 use super::window_call::{CallArguments, Family, WindowPart, checked, plain_args, plain_name, window_function, window_part};
 use super::window_clause::{Shape, Time};
-use super::window_table::{WindowOptions, WindowTable, WindowTime, ident};
-use crate::plan::WindowKind;
+use super::window_table::{WindowOptions, WindowTable, WindowTime, call, ident};
+use crate::plan::{FiringColumn, WindowKind};
 use crate::{PlanError, Span};
 
 /// Brings all windows of a query into normal form. Returns what is wrong with them.
@@ -306,6 +307,7 @@ impl Normaliser<'_> {
     /// `window_time` is among them.
     fn rewrite(&mut self, select: &mut Select, window: Option<&Window>) -> Parsed<bool> {
         if window.is_some() {
+            refuse_firing_of_rows(select, self.cursor.context.lines)?;
             for item in &mut select.projection {
                 if let SelectItem::UnnamedExpr(expr) = item
                     && let Some(alias) = hidden_word(expr)
@@ -534,7 +536,51 @@ fn hidden_word(expr: &Expr) -> Option<&Ident> {
         Expr::CompoundIdentifier(parts) => parts.last()?,
         _ => return None,
     };
-    ["_window_start", "_window_end"].iter().any(|word| ident.value.eq_ignore_ascii_case(word)).then_some(ident)
+    let hidden = ["_window_start", "_window_end"].iter().any(|word| ident.value.eq_ignore_ascii_case(word));
+    (hidden || FiringColumn::of(&ident.value).is_some()).then_some(ident)
+}
+
+/// Refuses the columns of a firing where there are only rows: in WHERE and GROUP BY of the SELECT that is windowed.
+fn refuse_firing_of_rows(select: &Select, lines: &LineIndex<'_>) -> Parsed<()> {
+    let keys = match &select.group_by {
+        GroupByExpr::Expressions(exprs, _) => exprs.as_slice(),
+        GroupByExpr::All(_) => &[],
+    };
+    for (exprs, clause) in [(select.selection.as_slice(), "WHERE"), (keys, "GROUP BY")] {
+        let found = exprs.iter().try_for_each(|expr| expr.visit(&mut FiringFinder { depth: 0 }));
+        if let ControlFlow::Break(ident) = found {
+            return Err(PlanError::new("parse::window", format!("{} is not known in {clause}", ident.value), lines.span(ident.span))
+                .label("the firing that will put this row out is still to come")
+                .help("Ask it of the result: HAVING, or WHERE in a query around this one."));
+        }
+    }
+    Ok(())
+}
+
+/// Finds a column of a firing outside of subqueries.
+struct FiringFinder {
+    depth: usize,
+}
+
+impl Visitor for FiringFinder {
+    type Break = Ident;
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Ident> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Ident> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Ident> {
+        match expr {
+            Expr::Identifier(ident) if self.depth == 0 && FiringColumn::of(&ident.value).is_some() => ControlFlow::Break(ident.clone()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
 }
 
 /// Replaces what stands for the window's columns in the expressions of one SELECT, not in the queries inside of them.
@@ -579,6 +625,14 @@ impl<'a> Rewriter<'a> {
 
     fn expr(&mut self, expr: &mut Expr) -> Parsed<()> {
         if self.window.is_some() {
+            if let Expr::Identifier(ident) = expr
+                && let Some(column) = FiringColumn::of(&ident.value)
+            {
+                if !self.keep.contains(column.name()) {
+                    *expr = call(column.name(), ident.span);
+                }
+                return Ok(());
+            }
             let word = match expr {
                 Expr::Identifier(ident) => Some(ident),
                 Expr::CompoundIdentifier(parts) => parts.last_mut(),

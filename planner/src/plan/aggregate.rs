@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion_physical_expr::PhysicalExpr;
 
+use super::FiringColumn;
+
 /// One aggregate of an operator.
 #[derive(Clone, Debug)]
 pub struct AggregatePlan {
@@ -108,6 +110,8 @@ pub enum AggregateFunction {
         /// Between 0 and 1.
         fraction: f64,
     },
+    /// What is known of the firing that put the result out. Not computed from rows: the operator fills it in.
+    Firing(FiringColumn),
 }
 
 /// The algebra of an aggregate.
@@ -142,7 +146,8 @@ impl AggregatePlan {
             | F::BitAnd
             | F::BitOr
             | F::BitXor
-            | F::ApproxPercentile { .. } => AggregateClass::Accumulable,
+            | F::ApproxPercentile { .. }
+            | F::Firing(_) => AggregateClass::Accumulable,
             F::Min | F::Max | F::FirstValue { .. } | F::LastValue { .. } | F::ArgMin | F::ArgMax | F::ApproxDistinct => {
                 AggregateClass::Hierarchical
             }

@@ -23,7 +23,7 @@ pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan}
 pub use ranked::{RankFunction, TopNPlan};
 pub use sink::{SinkOrder, SinkPlan};
 pub use source::{ErrorPolicy, ErrorShare, EventTimePlan, MetadataColumn, SourcePlan, SourceTiming, WatermarkStrategy};
-pub use trigger::{FiringPlan, TriggerPlan};
+pub use trigger::{FiringColumn, FiringPlan, TriggerPlan};
 pub use upsert::UpsertPlan;
 pub use window::{Emit, LateStrategy, TimeDomain, WindowColumn, WindowKind, WindowPlan};
 

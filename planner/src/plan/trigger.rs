@@ -1,14 +1,72 @@
 //! Triggers: when a window puts out what it has.
 
 use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion_physical_expr::PhysicalExpr;
 
 /// A trigger with what a firing does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct FiringPlan {
     /// When.
     pub trigger: TriggerPlan,
-    /// A firing also forgets what the window has and seals it: rows that come behind are late.
+    /// A firing also forgets the rows that it put out: the next one is of the rows since.
     pub purge: bool,
+    /// Where a row stands in its source, partition and offset, over the operator's input: the order in which rows are counted. Empty
+    /// where none are.
+    #[serde(skip)]
+    pub places: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+impl FiringPlan {
+    /// Whether results come out once, when the watermark reaches the window's end, and as corrections after that: as EMIT FINAL has it.
+    pub fn is_final(&self) -> bool {
+        self.trigger == TriggerPlan::Watermark && !self.purge
+    }
+}
+
+/// A column that tells of the firing a row came out by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FiringColumn {
+    /// `_trigger_reason`: what made the window fire.
+    Reason,
+    /// `_revision`: the how manieth firing of its group it is, from 1.
+    Revision,
+    /// `_is_final`: no other firing of the group will come.
+    Final,
+    /// `_fired_at`: the epoch of the firing, which is processing time.
+    FiredAt,
+}
+
+impl FiringColumn {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Reason, Self::Revision, Self::Final, Self::FiredAt];
+
+    /// The name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reason => "_trigger_reason",
+            Self::Revision => "_revision",
+            Self::Final => "_is_final",
+            Self::FiredAt => "_fired_at",
+        }
+    }
+
+    /// The column of a name, in any case.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The type of its values.
+    pub fn data_type(self) -> DataType {
+        match self {
+            Self::Reason => DataType::Utf8,
+            Self::Revision => DataType::Int64,
+            Self::Final => DataType::Boolean,
+            Self::FiredAt => DataType::Timestamp(TimeUnit::Microsecond, None),
+        }
+    }
 }
 
 /// When a window fires. Each group of a window has its own state of the trigger.
@@ -21,7 +79,7 @@ pub enum TriggerPlan {
     Every(i64),
     /// At every n-th row of the group.
     EveryRecords(u64),
-    /// When all have fired since this one fired last.
+    /// When all have fired since this one fired last; all begin anew then.
     All(Vec<TriggerPlan>),
     /// When any fires; each keeps its own count.
     Any(Vec<TriggerPlan>),

@@ -121,6 +121,7 @@ pub fn accumulator(plan: &AggregatePlan) -> Result<Box<dyn Accumulator>, String>
             DataType::Float16 => Ok(Box::new(approx_percentile::ApproxPercentile::<Float16Type>::new(*fraction, output)?)),
             other => Err(format!("{} of {other}", plan.text)),
         },
+        F::Firing(column) => Err(format!("{} is not computed from rows", column.name())),
     }
 }
 

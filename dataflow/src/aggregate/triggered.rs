@@ -1,0 +1,510 @@
+//! # Results as triggers fire
+//!
+//! Rows are added to the group of their window; what comes out, and when, is up to the group's [`Trigger`]. At an epoch's close, for each
+//! group that fired in it, what the last firing of before put out is taken back and what the last firing of the epoch puts out is
+//! given, unless they are equal. A trigger that purges forgets the rows it has put out, so every firing is a result of its own.
+//!
+//! **Order.** Within an epoch: the ticks of processing time up to it, its rows, its watermark, a flush, the end of windows that no
+//! row can reach. Where rows are counted they are taken in the order of their places (partition, offset), and a group that fires at a
+//! row puts out the rows up to that one: the answer is that of the rows one by one, however they were cut into epochs and dealt out to workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{Int32Type, Int64Type};
+
+use super::fired::{Fired, Firing, Results};
+use super::keyed_batch::{KeyedBatch, Payload};
+use super::layout::AggregateLayout;
+use super::output::{OUTPUT_ROWS, Output, take_in};
+use super::trigger::{Event, Reason, Trigger};
+use crate::state::group_table::GroupTable;
+
+#[derive(Debug)]
+pub(super) struct TriggeredStore {
+    layout: Arc<AggregateLayout>,
+    table: GroupTable,
+    trigger: Trigger,
+    /// The trigger's state of each group.
+    words: Vec<u64>,
+    firings: Firings,
+    /// What each group's last firing put out.
+    shown: Vec<Option<Fired>>,
+    waiting: BTreeMap<u64, Vec<KeyedBatch>>,
+    /// Moments of processing time at which some group may fire.
+    ticks: BTreeSet<i64>,
+    /// Groups that may have something new for the next tick.
+    fresh: Vec<u32>,
+    /// Groups that rows of the epoch came to.
+    touched: Vec<u32>,
+    flushes: BTreeSet<u64>,
+    watermark: i64,
+    closing: Option<Closing>,
+}
+
+/// What is known of each group's firings.
+#[derive(Debug)]
+struct Firings {
+    results: Results,
+    purge: bool,
+    by_group: Vec<GroupState>,
+    /// Firings of the epoch that closes; without purge at most one of each group.
+    of_epoch: Vec<(u32, Fired)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct GroupState {
+    /// Firings so far.
+    revision: u32,
+    /// Rows came since the last of them.
+    fresh: bool,
+    /// It stands in the list of those.
+    listed: bool,
+    /// Rows of the epoch came.
+    touched: bool,
+    /// The watermark has reached the window's end.
+    on_time: bool,
+    /// It has fired for the last time.
+    finished: bool,
+    /// One more than its place among the firings of the epoch.
+    place: u32,
+    /// While rows are counted: one more than the row it fired at last, or the number of times it fired.
+    mark: u32,
+}
+
+#[derive(Debug)]
+struct Closing {
+    epoch: u64,
+    lines: Vec<(Fired, i64)>,
+    /// The group of each line.
+    groups: Vec<u32>,
+    position: usize,
+    gone: Vec<u32>,
+}
+
+/// A group that fires, and the how manieth time it is.
+type Due = (u32, Reason, u32);
+
+impl TriggeredStore {
+    pub(super) fn new(layout: Arc<AggregateLayout>) -> Self {
+        let firing = layout.firing.clone().expect("a plan that waits for a trigger has one");
+        Self {
+            table: layout.table(),
+            trigger: Trigger::new(&firing.trigger),
+            firings: Firings { results: Results::new(layout.clone()), purge: firing.purge, by_group: Vec::new(), of_epoch: Vec::new() },
+            layout,
+            words: Vec::new(),
+            shown: Vec::new(),
+            waiting: BTreeMap::new(),
+            ticks: BTreeSet::new(),
+            fresh: Vec::new(),
+            touched: Vec::new(),
+            flushes: BTreeSet::new(),
+            watermark: i64::MIN,
+            closing: None,
+        }
+    }
+
+    pub(super) fn absorb(&mut self, epoch: u64, batch: KeyedBatch) {
+        self.waiting.entry(epoch).or_default().push(batch);
+    }
+
+    /// All groups that have something new shall fire when an epoch closes.
+    pub(super) fn flush(&mut self, epoch: u64) {
+        self.flushes.insert(epoch);
+    }
+
+    /// The next moment of processing time at which some group may fire.
+    pub(super) fn next_tick(&self) -> Option<u64> {
+        self.ticks.first().and_then(|tick| u64::try_from(*tick).ok())
+    }
+
+    pub(super) fn close(&mut self, epoch: u64, watermark: i64) -> Output {
+        if self.closing.is_none() {
+            self.closing = Some(self.begin(epoch, watermark));
+        }
+        let mut closing = self.closing.take().expect("set above");
+        assert_eq!(closing.epoch, epoch, "one epoch closes at a time");
+        let end = (closing.position + OUTPUT_ROWS).min(closing.lines.len());
+        let within = closing.position..end;
+        let mut output = self.output(&closing.groups[within.clone()], &closing.lines[within]);
+        closing.position = end;
+        if end < closing.lines.len() {
+            self.closing = Some(closing);
+            output.more = true;
+        } else {
+            self.settle(&closing.gone, watermark);
+        }
+        output
+    }
+
+    /// All that happens in an epoch, in order.
+    fn begin(&mut self, epoch: u64, watermark: i64) -> Closing {
+        let moment = i64::try_from(epoch).unwrap_or(i64::MAX);
+        while let Some(tick) = self.ticks.first().copied().filter(|tick| *tick <= moment) {
+            self.ticks.pop_first();
+            self.tick(tick);
+        }
+        while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= epoch) {
+            let batches = first.remove();
+            if self.trigger.counts() {
+                self.count_rows(&batches, epoch);
+            } else {
+                batches.iter().for_each(|batch| self.add_rows(batch));
+            }
+        }
+        self.pass_watermark(epoch, watermark);
+        if self.flushes.first().is_some_and(|flush| *flush <= epoch) {
+            self.flushes = self.flushes.split_off(&(epoch + 1));
+            let due = self.all_groups().into_iter().filter(|group| self.firings.by_group[*group as usize].fresh);
+            let due: Vec<Due> = due.map(|group| (group, Reason::Manual, 0)).collect();
+            self.fire_next(due, epoch, watermark);
+        }
+        self.end_windows(epoch, watermark);
+        self.arm(moment);
+        self.lines(epoch)
+    }
+
+    fn all_groups(&self) -> Vec<u32> {
+        self.table.panes().flat_map(|pane| self.table.pane_groups(pane, false)).collect()
+    }
+
+    /// Makes room for the groups of the table.
+    fn grow(&mut self) {
+        let groups = self.table.groups().max(self.firings.by_group.len());
+        self.firings.by_group.resize(groups, GroupState::default());
+        self.words.resize(groups * self.trigger.words(), 0);
+        self.shown.resize(groups, None);
+    }
+
+    fn step(&mut self, group: u32, event: Event) -> Option<Reason> {
+        let width = self.trigger.words();
+        let first = group as usize * width;
+        self.trigger.step(&mut self.words[first..first + width], event)
+    }
+
+    fn touch(&mut self, group: u32) {
+        let state = &mut self.firings.by_group[group as usize];
+        state.fresh = true;
+        if !std::mem::replace(&mut state.touched, true) {
+            self.touched.push(group);
+        }
+    }
+
+    fn tick(&mut self, tick: i64) {
+        let mut due = Vec::new();
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.retain(|group| {
+            let stays = self.firings.by_group[*group as usize].fresh;
+            let reason = if stays { self.step(*group, Event::Tick(tick)) } else { None };
+            due.extend(reason.map(|reason| (*group, reason, 0)));
+            let stays = stays && reason.is_none();
+            self.firings.by_group[*group as usize].listed = stays;
+            stays
+        });
+        self.fresh = fresh;
+        self.fire_next(due, tick.unsigned_abs(), self.watermark);
+    }
+
+    /// Rows that are not counted.
+    fn add_rows(&mut self, batch: &KeyedBatch) {
+        let mut groups = Vec::new();
+        take_in(&mut self.table, &self.layout, batch, &mut groups);
+        self.grow();
+        groups.iter().for_each(|group| self.touch(*group));
+    }
+
+    /// The rows of an epoch, one by one as far as the trigger can tell.
+    fn count_rows(&mut self, batches: &[KeyedBatch], epoch: u64) {
+        let batch = KeyedBatch::concat(batches);
+        let batch = match order(&self.layout, &batch) {
+            Some(order) => batch.take(&order),
+            None => batch,
+        };
+        let Payload::Raw { columns, diffs } = &batch.payload else { panic!("rows that are counted travel as they are") };
+        let mut groups = Vec::new();
+        self.table.locate(&batch.keys, &batch.hashes, batch.panes.as_deref(), &mut groups);
+        self.grow();
+        let add = |table: &mut GroupTable, rows: &[u32]| {
+            let of: Vec<u32> = rows.iter().map(|row| groups[*row as usize]).collect();
+            let rows = UInt32Array::from(rows.to_vec());
+            let columns: Vec<ArrayRef> = columns.iter().map(|column| take(column, &rows, None).expect("rows lie within")).collect();
+            let diffs: Option<Vec<i64>> = diffs.as_ref().map(|diffs| rows.values().iter().map(|row| diffs[*row as usize]).collect());
+            table.update(&of, &self.layout.inputs(&columns), diffs.as_deref());
+        };
+        // The firings of each round with the rows before them; without purge there is one round, of the last firing of each group.
+        let mut due: Vec<Vec<Due>> = vec![vec![]];
+        let mut rounds: Vec<Vec<u32>> = vec![vec![]];
+        for (row, group) in groups.iter().enumerate() {
+            let width = self.trigger.words();
+            let first = *group as usize * width;
+            let fires = self.trigger.step(&mut self.words[first..first + width], Event::Row);
+            let state = &mut self.firings.by_group[*group as usize];
+            if !std::mem::replace(&mut state.touched, true) {
+                self.touched.push(*group);
+            }
+            state.fresh = true;
+            let round = if self.firings.purge { state.mark as usize } else { 0 };
+            if self.firings.purge {
+                if rounds.len() <= round {
+                    rounds.push(vec![]);
+                    due.push(vec![]);
+                }
+                rounds[round].push(row as u32);
+            }
+            if let Some(reason) = fires {
+                state.revision += 1;
+                state.fresh = false;
+                state.mark = if self.firings.purge { state.mark + 1 } else { row as u32 + 1 };
+                due[round].push((*group, reason, state.revision));
+            }
+        }
+        if self.firings.purge {
+            for (rows, due) in rounds.iter().zip(due) {
+                add(&mut self.table, rows);
+                self.firings.put_out(&mut self.table, &due, |_| false, epoch);
+            }
+        } else {
+            let before = |row: &u32| *row < self.firings.by_group[groups[*row as usize] as usize].mark;
+            let (before, behind): (Vec<u32>, Vec<u32>) = (0..groups.len() as u32).partition(before);
+            let last =
+                due.remove(0).into_iter().filter(|(group, _, revision)| self.firings.by_group[*group as usize].revision == *revision);
+            let last: Vec<Due> = last.collect();
+            add(&mut self.table, &before);
+            self.firings.put_out(&mut self.table, &last, |_| false, epoch);
+            add(&mut self.table, &behind);
+        }
+        groups.iter().for_each(|group| self.firings.by_group[*group as usize].mark = 0);
+    }
+
+    /// Windows whose end the watermark reaches, and those that rows came to behind it.
+    fn pass_watermark(&mut self, epoch: u64, watermark: i64) {
+        let before = self.watermark;
+        self.watermark = before.max(watermark);
+        if self.layout.window.is_none() {
+            return;
+        }
+        let mut due = Vec::new();
+        let touched = std::mem::take(&mut self.touched);
+        for group in &touched {
+            if self.table.pane(*group) > before {
+                continue;
+            }
+            let fires = self.step(*group, Event::Watermark);
+            let state = &mut self.firings.by_group[*group as usize];
+            state.on_time = true;
+            if fires.is_some() && state.fresh {
+                due.push((*group, Reason::Late, 0));
+            }
+        }
+        self.touched = touched;
+        let closing: Vec<i64> = self.table.panes().skip_while(|end| *end <= before).take_while(|end| *end <= watermark).collect();
+        for end in closing {
+            for group in self.table.pane_groups(end, false) {
+                let fires = self.step(group, Event::Watermark);
+                let state = &mut self.firings.by_group[group as usize];
+                state.on_time = true;
+                let heard = state.fresh || !(self.firings.purge || self.firings.results.tells_nothing());
+                if fires.is_some() && heard && (state.fresh || self.table.exists(group)) {
+                    due.push((group, Reason::Watermark, 0));
+                }
+            }
+        }
+        self.fire_next(due, epoch, watermark);
+    }
+
+    /// The windows that no row can reach put out what they have not.
+    fn end_windows(&mut self, epoch: u64, watermark: i64) {
+        let mut due = Vec::new();
+        for end in self.ended(watermark) {
+            for group in self.table.pane_groups(end, false) {
+                let state = self.firings.by_group[group as usize];
+                let told = !self.firings.purge && self.firings.results.tells_final() && !state.finished && self.table.exists(group);
+                if state.fresh || told {
+                    due.push((group, Reason::Closing, 0));
+                }
+            }
+        }
+        self.fire_next(due, epoch, watermark);
+    }
+
+    /// The panes that no row can reach.
+    fn ended(&self, watermark: i64) -> Vec<i64> {
+        match &self.layout.window {
+            Some(window) => self.table.panes().take_while(|end| end.saturating_add(window.lateness_us) <= watermark).collect(),
+            None if watermark == i64::MAX => self.table.panes().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Groups fire once more.
+    fn fire_next(&mut self, mut due: Vec<Due>, epoch: u64, watermark: i64) {
+        for (group, _, revision) in &mut due {
+            let state = &mut self.firings.by_group[*group as usize];
+            state.revision += 1;
+            state.fresh = false;
+            *revision = state.revision;
+        }
+        let lateness = self.layout.window.map(|window| window.lateness_us);
+        let is_final = |end: i64| match lateness {
+            Some(lateness) => end.saturating_add(lateness) <= watermark,
+            None => watermark == i64::MAX,
+        };
+        self.firings.put_out(&mut self.table, &due, is_final, epoch);
+    }
+
+    /// Asks for the ticks at which the rows of an epoch may fire.
+    fn arm(&mut self, moment: i64) {
+        let touched = std::mem::take(&mut self.touched);
+        let mut armed = false;
+        for group in &touched {
+            let state = &mut self.firings.by_group[*group as usize];
+            state.touched = false;
+            if state.fresh {
+                armed = true;
+                if !std::mem::replace(&mut state.listed, true) {
+                    self.fresh.push(*group);
+                }
+            }
+        }
+        if armed {
+            self.ticks.extend(self.trigger.ticks_after(moment));
+        }
+    }
+
+    /// The changes that the firings of an epoch are, in order.
+    fn lines(&mut self, epoch: u64) -> Closing {
+        let mut fired = std::mem::take(&mut self.firings.of_epoch);
+        let mut groups: Vec<u32> = fired.iter().map(|(group, _)| *group).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        self.table.sort(&mut groups);
+        for (rank, group) in groups.iter().enumerate() {
+            self.firings.by_group[*group as usize].place = rank as u32;
+        }
+        fired.sort_by_key(|(group, fired)| (self.firings.by_group[*group as usize].place, fired.firing.revision));
+        let mut closing = Closing { epoch, lines: Vec::with_capacity(fired.len()), groups: Vec::new(), position: 0, gone: Vec::new() };
+        for (group, new) in fired {
+            let at = group as usize;
+            self.firings.by_group[at].place = 0;
+            if self.firings.purge {
+                closing.groups.push(group);
+                closing.lines.push((new, 1));
+                continue;
+            }
+            let there = self.table.exists(group);
+            let old = self.shown[at].take();
+            if there && old.as_ref().is_some_and(|old| self.firings.results.same(old, &new)) {
+                self.shown[at] = Some(new);
+                continue;
+            }
+            if let Some(old) = old {
+                closing.groups.push(group);
+                closing.lines.push((old, -1));
+            }
+            if there {
+                closing.groups.push(group);
+                closing.lines.push((new.clone(), 1));
+                self.shown[at] = Some(new);
+            } else {
+                closing.gone.push(group);
+            }
+        }
+        closing
+    }
+
+    fn output(&self, groups: &[u32], lines: &[(Fired, i64)]) -> Output {
+        let key_columns = match self.table.keys(groups) {
+            Some(keys) => {
+                let ends: Vec<i64> = groups.iter().map(|group| self.table.pane(*group)).collect();
+                self.layout.key_columns(&keys, &ends)
+            }
+            None => self.layout.key_columns(&self.layout.codec.empty(), &[]),
+        };
+        self.firings.results.output(key_columns, lines)
+    }
+
+    /// Forgets groups that have gone and windows that no row can reach.
+    fn settle(&mut self, gone: &[u32], watermark: i64) {
+        let width = self.trigger.words();
+        let mut over = gone.to_vec();
+        let ended = self.ended(watermark);
+        ended.iter().for_each(|end| over.extend(self.table.pane_groups(*end, false)));
+        for group in &over {
+            let at = *group as usize;
+            self.firings.by_group[at] = GroupState::default();
+            self.words[at * width..(at + 1) * width].fill(0);
+            self.shown[at] = None;
+        }
+        self.table.release(gone);
+        ended.iter().for_each(|end| self.table.release_pane(*end));
+        if !over.is_empty() {
+            self.fresh.retain(|group| self.firings.by_group[*group as usize].listed);
+            let groups = self.table.groups();
+            self.firings.by_group.truncate(groups);
+            self.shown.truncate(groups);
+            self.words.truncate(groups * width);
+        }
+    }
+
+    pub(super) fn groups(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let waiting: usize = self.waiting.values().flatten().map(KeyedBatch::bytes).sum();
+        let shown: usize = self.shown.iter().flatten().map(Fired::bytes).sum();
+        let words = self.words.capacity() * 8 + self.fresh.capacity() * 4;
+        self.table.bytes() + waiting + shown + words + self.firings.by_group.capacity() * size_of::<GroupState>()
+    }
+}
+
+impl Firings {
+    /// Notes the results of groups that fire, as they are now; `is_final` is asked with a window's end.
+    fn put_out(&mut self, table: &mut GroupTable, due: &[Due], is_final: impl Fn(i64) -> bool, epoch: u64) {
+        if due.is_empty() {
+            return;
+        }
+        let groups: Vec<u32> = due.iter().map(|(group, ..)| *group).collect();
+        let mut failed = Vec::new();
+        let columns = table.evaluate(&groups, &mut failed);
+        let firings = due.iter().map(|(group, reason, revision)| Firing {
+            reason: *reason,
+            revision: *revision,
+            is_final: is_final(table.pane(*group)),
+            at: epoch,
+        });
+        for (group, new) in groups.iter().zip(self.results.keep(&columns, failed, firings)) {
+            let state = &mut self.by_group[*group as usize];
+            state.finished = new.firing.is_final;
+            match state.place.checked_sub(1).filter(|_| !self.purge) {
+                Some(place) => self.of_epoch[place as usize].1 = new,
+                None => {
+                    self.of_epoch.push((*group, new));
+                    state.place = self.of_epoch.len() as u32;
+                }
+            }
+        }
+        if self.purge {
+            table.clear(&groups);
+        }
+    }
+}
+
+/// The order of rows by their places, unless they are in it.
+fn order(layout: &AggregateLayout, batch: &KeyedBatch) -> Option<UInt32Array> {
+    let Payload::Raw { columns, .. } = &batch.payload else { return None };
+    let [partition, offset] = layout.places.as_slice() else { panic!("rows that are counted have a place") };
+    let partitions = columns[*partition].as_primitive::<Int32Type>().values();
+    let offsets = columns[*offset].as_primitive::<Int64Type>().values();
+    let place = |row: u32| (partitions[row as usize], offsets[row as usize]);
+    let rows = batch.len() as u32;
+    if (1..rows).all(|row| place(row - 1) <= place(row)) {
+        return None;
+    }
+    let mut order: Vec<u32> = (0..rows).collect();
+    order.sort_by_key(|row| place(*row));
+    Some(UInt32Array::from(order))
+}
