@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use tidemark_connectors::io::{DeadLetters, Io};
 use tidemark_connectors::sink::{Placement, Sink, SinkReport};
 use tidemark_connectors::source::{
@@ -13,17 +14,30 @@ use tidemark_planner::plan::{SinkPlan, SourcePlan};
 /// What a sink does with changes.
 pub type OnWrite = Arc<dyn Fn(&RecordBatch, Option<&[i64]>) + Send + Sync>;
 
-/// One source of ready batches, and one kind of sink.
+/// Opens the partitions of a relation, once for each read of it.
+pub type OpenRelation = Arc<dyn Fn(&str) -> Vec<Box<dyn PartitionReader>> + Send + Sync>;
+
+/// Sources of ready batches, and one kind of sink. Behind the declared columns a batch may have one more, the diff of each row.
 pub struct BatchIo {
-    readers: Arc<Mutex<Vec<Option<Box<dyn PartitionReader>>>>>,
+    open: OpenRelation,
     placement: Placement,
     on_write: OnWrite,
 }
 
 impl BatchIo {
-    /// An outside world of some partitions, whose chunks are [`ChunkBody::Rows`] of all declared columns.
+    /// An outside world of one relation, read once, whose chunks are [`ChunkBody::Rows`] of all declared columns.
     pub fn new(readers: Vec<Box<dyn PartitionReader>>, placement: Placement, on_write: OnWrite) -> Self {
-        Self { readers: Arc::new(Mutex::new(readers.into_iter().map(Some).collect())), placement, on_write }
+        let readers = Mutex::new(readers);
+        Self::relations(
+            Arc::new(move |_| std::mem::take(&mut *readers.lock().unwrap_or_else(PoisonError::into_inner))),
+            placement,
+            on_write,
+        )
+    }
+
+    /// The same of several relations, by name.
+    pub fn relations(open: OpenRelation, placement: Placement, on_write: OnWrite) -> Self {
+        Self { open, placement, on_write }
     }
 
     /// The same over lists of batches that are there already.
@@ -52,9 +66,9 @@ impl PartitionReader for Ready {
 
 impl Io for BatchIo {
     fn open_source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, ConnectorError> {
-        let count = self.readers.lock().unwrap_or_else(PoisonError::into_inner).len();
-        let partitions = (0..count).map(|i| PartitionInfo { name: i.to_string(), bytes: None }).collect();
-        Ok(Box::new(BatchSource { plan: plan.clone(), partitions, readers: Arc::clone(&self.readers) }))
+        let readers: Vec<Option<_>> = (self.open)(&plan.name).into_iter().map(Some).collect();
+        let partitions = (0..readers.len()).map(|i| PartitionInfo { name: i.to_string(), bytes: None }).collect();
+        Ok(Box::new(BatchSource { plan: plan.clone(), partitions, readers: Mutex::new(readers) }))
     }
 
     fn placement(&self, _plan: &SinkPlan) -> Placement {
@@ -73,7 +87,7 @@ impl Io for BatchIo {
 struct BatchSource {
     plan: SourcePlan,
     partitions: Vec<PartitionInfo>,
-    readers: Arc<Mutex<Vec<Option<Box<dyn PartitionReader>>>>>,
+    readers: Mutex<Vec<Option<Box<dyn PartitionReader>>>>,
 }
 
 impl Source for BatchSource {
@@ -98,11 +112,13 @@ impl Decoder for Project {
         let ChunkBody::Rows(rows) = chunk.body else {
             return Err(ConnectorError::new(&self.0.name, "a chunk of another connector"));
         };
+        let diffs = (rows.num_columns() > self.0.declared.fields().len())
+            .then(|| rows.column(rows.num_columns() - 1).as_primitive::<Int64Type>().values().to_vec());
         let columns = rows
             .project(&self.0.read)
             .and_then(|rows| rows.with_schema(self.0.read_schema.clone()))
             .map_err(|error| ConnectorError::new(&self.0.name, error))?;
-        Ok(Decoded { columns, offsets: Offsets::Dense { first: chunk.offset }, diffs: None, errors: Vec::new() })
+        Ok(Decoded { columns, offsets: Offsets::Dense { first: chunk.offset }, diffs, errors: Vec::new() })
     }
 }
 

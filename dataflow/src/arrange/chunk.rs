@@ -85,6 +85,18 @@ impl<T: RowTime> ChunkBuilder<T> {
         self.rows.extend(&from.rows, rows);
     }
 
+    /// Adds rows that lie behind all others; chunks that become full go out.
+    pub(super) fn append(&mut self, from: &RowChunk<T>, mut rows: std::ops::Range<usize>, out: &mut impl Extend<RowChunk<T>>) {
+        while !rows.is_empty() {
+            let piece = rows.start..rows.end.min(rows.start + CHUNK_ROWS - self.len());
+            rows.start = piece.end;
+            self.extend(from, piece);
+            if self.len() >= CHUNK_ROWS {
+                out.extend(self.finish());
+            }
+        }
+    }
+
     /// The chunk, unless it would be empty. The builder starts anew.
     pub(super) fn finish(&mut self) -> Option<RowChunk<T>> {
         if self.rows.is_empty() {
@@ -135,15 +147,8 @@ impl<T: RowTime> Head<T> {
         let rows = &self.chunk.rows;
         let key = rows.seek(self.key, bound);
         let end = if key == rows.key_count() { rows.len() } else { rows.rows_of(key).start };
-        while self.row < end {
-            let piece = (end - self.row).min(CHUNK_ROWS - builder.len());
-            builder.extend(&self.chunk, self.row..self.row + piece);
-            self.row += piece;
-            if builder.len() >= CHUNK_ROWS {
-                out.extend(builder.finish());
-            }
-        }
-        self.key = key;
+        builder.append(&self.chunk, self.row..end, out);
+        (self.row, self.key) = (end, key);
     }
 
     fn rest(&self) -> Option<RowChunk<T>> {

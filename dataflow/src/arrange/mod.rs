@@ -4,8 +4,8 @@
 //! **Time.** Rows are judged where they are, each by its own watermark, before the exchange: one whose time lies behind it is late.
 //! When the frontier passes an epoch, its rows are sorted into a batch and handed on; readers see whole epochs only.
 //! **State.** The rows, as long as they are not taken back; with a retention, until the watermark of the relation they are joined
-//! with has passed their time plus the slack. They are dropped as batches are merged, without retractions: no row to come could
-//! meet them.
+//! with has passed their time plus the slack. They are dropped as batches are merged, or, of a side that is [quiet](forgetting), as that watermark
+//! rises, without retractions: no row to come could meet them.
 //! **Changelog.** As the input's. **Errors.** A row whose key or time cannot be evaluated leaves for the error stream.
 //!
 //! Storage is differential's spine over [chunks](chunk) of row bytes: keys as `arrow-row` bytes, the other columns likewise.
@@ -15,6 +15,7 @@ mod batcher;
 pub(crate) mod chunk;
 mod column;
 mod floor;
+mod forgetting;
 mod layout;
 mod reader;
 mod row_batch;
@@ -28,7 +29,6 @@ use std::sync::Arc;
 
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
-use differential_dataflow::trace::chunk::ChunkSpine;
 use tidemark_planner::plan::{Node, PhysicalOp};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
@@ -40,6 +40,7 @@ pub(crate) use batcher::RowBatcher;
 pub(crate) use chunk::RowChunk;
 pub(crate) use column::Column;
 pub(crate) use floor::{Floor, conditions};
+pub(crate) use forgetting::ForgettingSpine;
 pub(crate) use layout::{ArrangeLayout, has_null};
 pub(crate) use reader::{Reader, RowsBatch, Stretch};
 pub(crate) use row_batch::{RowBatch, RowDistributor};
@@ -58,7 +59,7 @@ use crate::stateless::error_row;
 use crate::watermark::WatermarkUpdate;
 
 /// The trace of an arrangement.
-pub(crate) type RowTrace<T> = TraceAgent<ChunkSpine<RowChunk<T>>>;
+pub(crate) type RowTrace<T> = TraceAgent<ForgettingSpine<T>>;
 
 /// An arrangement and how to read its rows.
 #[derive(Clone)]
@@ -100,9 +101,9 @@ pub(crate) fn arrange<'scope>(
     }
     let batcher = |_, _| RowBatcher::new(shared);
     let rows = if peers == 1 {
-        arrange_core::<_, _, _, ChunkSpine<RowChunk<Epoch>>>(encoded, Pipeline, &name, batcher)
+        arrange_core::<_, _, _, ForgettingSpine<Epoch>>(encoded, Pipeline, &name, batcher)
     } else {
-        arrange_core::<_, _, _, ChunkSpine<RowChunk<Epoch>>>(encoded, DistributorPact(|_peers| RowDistributor), &name, batcher)
+        arrange_core::<_, _, _, ForgettingSpine<Epoch>>(encoded, DistributorPact(|_peers| RowDistributor), &name, batcher)
     };
     (ArrangedRows { rows, layout }, errors)
 }
