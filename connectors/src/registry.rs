@@ -102,8 +102,18 @@ impl ConnectorCatalog for Connectors {
         file::path_options(path).map(|options| (file::SPEC.name, options))
     }
 
-    fn needs_key(&self, _connector: &str, options: &Options) -> bool {
-        options.get("changelog.mode") == Some("upsert")
+    #[cfg(feature = "kafka")]
+    fn complete(&self, called: &str, options: &mut Options, primary_key: Option<&[String]>) -> Result<(), String> {
+        let is_kafka = std::iter::once(&kafka::SPEC.name).chain(kafka::SPEC.aliases).any(|name| name.eq_ignore_ascii_case(called));
+        if is_kafka { kafka::complete(called, options, primary_key) } else { Ok(()) }
+    }
+
+    fn needs_key(&self, connector: &str, options: &Options, changelog: ChangelogKind) -> Option<&'static str> {
+        match connector {
+            #[cfg(feature = "kafka")]
+            "kafka" => kafka::needs_key(options, changelog),
+            _ => (options.get("changelog.mode") == Some("upsert")).then_some("changelog.mode = 'retract'"),
+        }
     }
 
     fn check_sink(&self, connector: &str, options: &Options, schema: &SchemaRef, changelog: ChangelogKind) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! # Sources
 //!
-//! A source is a fixed list of partitions. Reading is split in two so that decoding can run on every worker while the order
+//! A source is a list of partitions, to which others may be added while it is read. Reading is split in two so that decoding can run on every worker while the order
 //! within a partition stays defined: a [`PartitionReader`] hands out raw chunks in partition order (one caller at a time,
 //! cheap), and a [`Decoder`] turns a chunk into columns (one per worker, expensive, keeps nothing between chunks).
 
@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 
 /// A source that has been opened.
 pub trait Source: Send + Sync {
-    /// The partitions, in a fixed order: the same list on every worker and process.
+    /// The partitions there are when it is opened, in a fixed order: the same list on every worker and process.
     fn partitions(&self) -> &[PartitionInfo];
 
     /// Opens a partition for reading from its start.
@@ -21,6 +21,25 @@ pub trait Source: Send + Sync {
 
     /// A decoder for chunks of any partition of this source.
     fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// Whether partitions may be added while it is read. Such a source does not end, nor do all its partitions, before
+    /// [`Source::discovered`] says that no more will come.
+    fn grows(&self) -> bool {
+        false
+    }
+
+    /// Partitions that have come to be since the last call; `None`: no more will. Asked by one worker of one process only; never waits.
+    fn discovered(&self) -> Option<Vec<PartitionInfo>> {
+        None
+    }
+
+    /// Puts a partition at the end of the list that some process has discovered. Every process is told of all, in the same order.
+    ///
+    /// # Errors
+    /// When it is none of this source.
+    fn add(&self, partition: &PartitionInfo) -> Result<(), ConnectorError> {
+        Err(ConnectorError::new(&partition.name, "this source has the partitions it was opened with"))
+    }
 
     /// Whether the source wants to be told of [`Source::acknowledge`].
     fn keeps_place(&self) -> bool {
@@ -36,7 +55,7 @@ pub trait Source: Send + Sync {
 }
 
 /// What is known of a partition before it is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PartitionInfo {
     /// Name for messages: a file's path, a topic's partition.
     pub name: String,

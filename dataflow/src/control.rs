@@ -3,7 +3,7 @@
 //! The strings that lead into a running dataflow: stop it, learn what it has done, learn why it failed. Shared by the workers of
 //! a process and whoever started them.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -152,8 +152,8 @@ pub(crate) struct SourceMetrics {
     pub(crate) bytes: AtomicU64,
     pub(crate) bad: AtomicU64,
     examples: Mutex<Vec<String>>,
-    /// Per partition, `None` where another process reads it; set once the source is open.
-    watermarks: OnceLock<Vec<Option<AtomicI64>>>,
+    /// Per partition, `None` where another process reads it.
+    watermarks: Mutex<Vec<Option<i64>>>,
     bytes_total: OnceLock<Option<u64>>,
 }
 
@@ -257,14 +257,18 @@ impl OperatorMetrics {
 impl SourceMetrics {
     /// `here` says of each partition whether this process reads it.
     pub(crate) fn open(&self, here: impl Iterator<Item = bool>, bytes_total: Option<u64>) {
-        // Set once per process: every worker of it opens the same source.
-        let _ = self.watermarks.set(here.map(|here| here.then(|| AtomicI64::new(NO_WATERMARK))).collect());
+        *lock(&self.watermarks) = here.map(|here| here.then_some(NO_WATERMARK)).collect();
         let _ = self.bytes_total.set(bytes_total);
     }
 
+    /// A partition has been added.
+    pub(crate) fn join(&self, here: bool) {
+        lock(&self.watermarks).push(here.then_some(NO_WATERMARK));
+    }
+
     pub(crate) fn watermark(&self, partition: usize, watermark: i64) {
-        if let Some(Some(known)) = self.watermarks.get().map(|watermarks| &watermarks[partition]) {
-            known.fetch_max(watermark, Relaxed);
+        if let Some(known) = &mut lock(&self.watermarks)[partition] {
+            *known = watermark.max(*known);
         }
     }
 
@@ -277,7 +281,7 @@ impl SourceMetrics {
     }
 
     fn report(&self) -> SourceReport {
-        let watermarks: Vec<i64> = self.watermarks.get().into_iter().flatten().flatten().map(|one| one.load(Relaxed)).collect();
+        let watermarks: Vec<i64> = lock(&self.watermarks).iter().flatten().copied().collect();
         let live = watermarks.iter().copied().filter(|watermark| *watermark != ENDED);
         SourceReport {
             name: self.name.clone(),

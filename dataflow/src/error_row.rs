@@ -20,6 +20,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use crate::control::{Control, Metrics, RunError, lock};
 use crate::epoch::Epoch;
+use crate::source::SharedSource;
 
 /// One error.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -70,7 +71,7 @@ pub(crate) struct ErrorDesk {
     plan: Arc<PhysicalPlan>,
     /// The plan's number, for letters.
     fingerprint: u64,
-    partitions: Vec<Vec<String>>,
+    sources: Vec<Arc<SharedSource>>,
     letters: BTreeMap<String, Mutex<Box<dyn DeadLetters>>>,
     /// Bad rows of each source so far, for those that limit them.
     bad: Vec<AtomicU64>,
@@ -82,7 +83,7 @@ impl ErrorDesk {
     /// Opens what the policies write to; `lead`: errors come to this process.
     pub(crate) fn open(
         plan: Arc<PhysicalPlan>,
-        partitions: Vec<Vec<String>>,
+        sources: Vec<Arc<SharedSource>>,
         lead: bool,
         io: &dyn Io,
         control: Arc<Control>,
@@ -101,7 +102,7 @@ impl ErrorDesk {
         }
         let bad = plan.sources().iter().map(|_| AtomicU64::new(0)).collect();
         let fingerprint = tidemark_planner::explain::fingerprint(&plan);
-        Ok(Self { plan, fingerprint, partitions, letters, bad, control, metrics })
+        Ok(Self { plan, fingerprint, sources, letters, bad, control, metrics })
     }
 
     fn take(&self, epoch: Epoch, row: &ErrorRow) {
@@ -115,12 +116,12 @@ impl ErrorDesk {
 
     fn take_row(&self, epoch: Epoch, source: u32, partition: u32, stage: Stage, error: &RowError) {
         let plan = &self.plan.sources()[source as usize];
-        let partition = self.partitions[source as usize].get(partition as usize).map_or("?", String::as_str);
+        let partition = &self.sources[source as usize].partitions.name(partition as usize);
         self.metrics.sources[source as usize].bad_row(|| format!("{partition}, offset {}: {}", error.offset, error.reason));
         if plan.on_error == ErrorPolicy::Fail {
             self.control.fail(RunError::BadRow {
                 source_name: plan.name.clone(),
-                partition: partition.to_owned(),
+                partition: partition.clone(),
                 offset: error.offset,
                 reason: error.reason.clone(),
                 raw: error.raw.clone(),
@@ -139,12 +140,11 @@ impl ErrorDesk {
     /// A late row is no mistake of anybody: it goes where its window's clause says.
     fn take_late(&self, epoch: Epoch, node: u32, source: u32, partition: u32, error: &RowError) {
         let path = late_letters(&self.plan.node(NodeId(node)).op).expect("only such nodes refuse rows");
-        let names = (self.plan.sources().get(source as usize), self.partitions.get(source as usize));
-        let (name, partition) = match names {
-            (Some(plan), Some(partitions)) => (plan.name.clone(), partitions.get(partition as usize).map_or("?", String::as_str)),
-            _ => (NodeId(node).to_string(), ""),
+        let (name, partition) = match (self.plan.sources().get(source as usize), self.sources.get(source as usize)) {
+            (Some(plan), Some(source)) => (plan.name.clone(), source.partitions.name(partition as usize)),
+            _ => (NodeId(node).to_string(), String::new()),
         };
-        self.post(path, epoch, &name, partition, Stage::Late, error);
+        self.post(path, epoch, &name, &partition, Stage::Late, error);
     }
 
     /// A result follows the strictest of the policies of the sources it was computed from.

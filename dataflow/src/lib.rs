@@ -19,6 +19,7 @@ pub mod exchange;
 mod join;
 mod keyed_operator;
 mod late_letter;
+mod partitions;
 pub mod ranked;
 mod ranked_operator;
 mod render;

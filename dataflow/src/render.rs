@@ -20,6 +20,7 @@ use crate::epoch::{Epoch, EpochClock};
 use crate::error_row::{ErrorDesk, error_sink, sources_below};
 use crate::join::join;
 use crate::keyed_operator::KeyedContext;
+use crate::partitions;
 use crate::ranked_operator::{as_of, over, set_operation, top_n};
 use crate::sink::{OpenSinks, SinkContext, sink};
 use crate::source::{SharedSource, SourceWorker, source};
@@ -50,7 +51,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
     let mut watermarks: BTreeMap<u32, StreamVec<'_, Epoch, WatermarkUpdate>> = BTreeMap::new();
     let mut arrangements: BTreeMap<NodeId, ArrangedRows<'_, Epoch>> = BTreeMap::new();
     let mut errors: Vec<StreamVec<'_, Epoch, crate::error_row::ErrorRow>> = Vec::new();
-    let partitions = |source: SourceId| process.sources[source.index()].partition_count();
+    let counts = |source: SourceId| process.sources[source.index()].partition_count();
     for node in process.plan.nodes() {
         match &node.op {
             PhysicalOp::Source { source: id } => {
@@ -66,6 +67,11 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let streams = source(scope, context);
                 relations.insert(node.id, streams.rows);
                 let everywhere = if scope.peers() == 1 { streams.watermarks } else { streams.watermarks.broadcast() };
+                if let Some(announced) = streams.announced {
+                    let announced = if scope.peers() == 1 { announced } else { announced.broadcast() };
+                    let (shared, control) = (Arc::clone(&process.sources[id.index()]), Arc::clone(&process.control));
+                    partitions::partitions(announced, everywhere.clone(), shared, control, scope.index() % process.workers == 0);
+                }
                 watermarks.insert(id.0, everywhere);
                 errors.push(streams.errors);
             }
@@ -104,7 +110,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let context = ArrangeContext {
                     node,
                     input: process.plan.node(plan.input),
-                    floors: waited.iter().map(|(watermark, slack)| Floor::new(watermark, *slack, &partitions)).collect(),
+                    floors: waited.iter().map(|(watermark, slack)| Floor::new(watermark, *slack, &counts)).collect(),
                     metrics: Arc::clone(&process.metrics),
                     local_worker: scope.index() % process.workers,
                 };
@@ -118,7 +124,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let retentions = [&left, &right].into_iter().filter_map(|side| side.layout.retention());
                 let waited: Vec<_> = retentions.flat_map(|retention| retention.watermark.sources.clone()).collect();
                 let told = told(scope, &watermarks, waited.iter().filter(|_| plan.nulls_when_final));
-                let (rows, failed) = join(left, right, told, plan, node, &partitions);
+                let (rows, failed) = join(left, right, told, plan, node, &counts);
                 relations.insert(node.id, rows);
                 errors.push(failed);
             }

@@ -56,8 +56,7 @@ pub fn run(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &A
     for (position, source) in plan.sources().iter().enumerate() {
         let id = u32::try_from(position).unwrap_or(u32::MAX);
         let wanted = wanted(&plan, id);
-        let shared = SharedSource::new(id, source.clone(), io.open_source(source)?, wanted, process, processes)?;
-        metrics.sources[position].open(shared.here(), shared.bytes_total());
+        let shared = SharedSource::new(id, source.clone(), io.open_source(source)?, wanted, &metrics, (process, processes))?;
         sources.push(Arc::new(shared));
     }
     // Nothing is written before all processes are known to be of one kind.
@@ -95,8 +94,8 @@ struct Opened {
 /// Runs the workers of this process until they have done.
 fn work(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &Arc<Control>, opened: Opened) -> Result<(), RunError> {
     let workers = config.workers.max(1);
-    let names = opened.sources.iter().map(|source| source.partition_names()).collect();
-    let desk = ErrorDesk::open(Arc::clone(&plan), names, opened.first_worker == 0, io, Arc::clone(control), Arc::clone(&opened.metrics))?;
+    let sources = opened.sources.clone();
+    let desk = ErrorDesk::open(Arc::clone(&plan), sources, opened.first_worker == 0, io, Arc::clone(control), Arc::clone(&opened.metrics))?;
     let process = Arc::new(Process {
         sinks: OpenSinks::open(io, plan.sinks(), opened.first_worker, workers)?,
         desk: Arc::new(desk),
@@ -176,7 +175,7 @@ fn facts(cluster: &ClusterConfig, plan: &PhysicalPlan, workers: usize, sources: 
     facts.add("number of processes", cluster.addresses.len().to_string());
     facts.add("number of workers", workers.to_string());
     for (source, plan) in sources.iter().zip(plan.sources()) {
-        let names = source.partition_names();
+        let names = source.partitions.names();
         let digest = crate::cluster::digest(names.join("\n").as_bytes());
         facts.add(format!("list of partitions of source \"{}\"", plan.name), format!("{} long (hash {})", names.len(), &digest[..8]));
     }

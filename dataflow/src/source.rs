@@ -33,6 +33,7 @@ use crate::epoch::{Epoch, EpochClock};
 use crate::error_row::{ErrorAt, ErrorRow, too_many};
 use crate::error_share::BadShare;
 use crate::eval::{Evaluated, evaluate};
+use crate::partitions::{Announcement, Partitions, Slots};
 use crate::render_row::render_row;
 use crate::watermark::{ENDED, WatermarkUpdate};
 
@@ -52,11 +53,11 @@ pub(crate) struct SharedSource {
     /// Decoded columns, then metadata columns.
     full_schema: SchemaRef,
     source: Box<dyn Source>,
-    /// Partitions that this process reads; the others are `None`.
-    partitions: Vec<Option<PartitionSlot>>,
+    pub(crate) partitions: Partitions,
     /// Partitions of this process that have not ended.
     open: AtomicUsize,
     wanted: Wanted,
+    metrics: Arc<Metrics>,
 }
 
 /// What rows of a source must say of themselves beside their columns.
@@ -68,9 +69,29 @@ pub(crate) struct Wanted {
     pub(crate) offsets: bool,
 }
 
-struct PartitionSlot {
+/// A partition that this process reads.
+pub(crate) struct PartitionSlot {
     read: Mutex<ReadSide>,
     commit: Mutex<CommitSide>,
+}
+
+impl PartitionSlot {
+    /// Opens a partition; `greatest` is what its rows are first judged by, if others have been read before it came to be.
+    pub(crate) fn open(source: &dyn Source, number: usize, greatest: Option<i64>) -> Result<Self, ConnectorError> {
+        let greatest = greatest.unwrap_or(NO_WATERMARK);
+        Ok(Self {
+            read: Mutex::new(ReadSide { reader: Some(source.open(number)?), next_chunk: 0 }),
+            commit: Mutex::new(CommitSide {
+                next_chunk: 0,
+                greatest,
+                settled: greatest,
+                last: 0,
+                ended: false,
+                next_offset: 0,
+                share: BadShare::default(),
+            }),
+        })
+    }
 }
 
 struct ReadSide {
@@ -100,58 +121,57 @@ impl SharedSource {
         plan: SourcePlan,
         source: Box<dyn Source>,
         wanted: Wanted,
-        process: usize,
-        processes: usize,
+        metrics: &Arc<Metrics>,
+        (process, processes): (usize, usize),
     ) -> Result<Self, ConnectorError> {
-        let mut partitions = Vec::new();
-        for partition in 0..source.partitions().len() {
-            partitions.push(if partition % processes == process {
-                Some(PartitionSlot {
-                    read: Mutex::new(ReadSide { reader: Some(source.open(partition)?), next_chunk: 0 }),
-                    commit: Mutex::new(CommitSide {
-                        next_chunk: 0,
-                        greatest: NO_WATERMARK,
-                        settled: NO_WATERMARK,
-                        last: 0,
-                        ended: false,
-                        next_offset: 0,
-                        share: BadShare::default(),
-                    }),
-                })
-            } else {
-                None
-            });
-        }
+        let partitions = Partitions::open(source.as_ref(), process, processes)?;
         let mut fields: Vec<Arc<Field>> = plan.read_schema.fields().iter().cloned().collect();
         fields.extend(plan.metadata.iter().map(|column| Arc::new(Field::new(column.name(), column.data_type(), false))));
-        let open = AtomicUsize::new(partitions.iter().flatten().count());
-        Ok(Self { id, plan, full_schema: Arc::new(Schema::new(fields)), source, partitions, open, wanted })
+        let slots = partitions.slots();
+        let here = || slots.iter().map(Option::is_some);
+        let bytes = source.partitions().iter().zip(here()).filter(|(_, here)| *here).map(|(partition, _)| partition.bytes).sum();
+        metrics.sources[id as usize].open(here(), bytes);
+        Ok(Self {
+            id,
+            plan,
+            full_schema: Arc::new(Schema::new(fields)),
+            source,
+            open: AtomicUsize::new(slots.iter().flatten().count()),
+            partitions,
+            wanted,
+            metrics: Arc::clone(metrics),
+        })
     }
 
-    /// Names of all partitions.
-    pub(crate) fn partition_names(&self) -> Vec<String> {
-        self.source.partitions().iter().map(|partition| partition.name.clone()).collect()
+    /// Its position in the plan.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
     }
 
-    /// Number of partitions, those of other processes included.
+    /// The relation's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    pub(crate) fn source(&self) -> &dyn Source {
+        self.source.as_ref()
+    }
+
+    /// Number of partitions that it began with, those of other processes included.
     pub(crate) fn partition_count(&self) -> usize {
-        self.partitions.len()
+        self.source.partitions().len()
     }
 
-    /// Of each partition, whether this process reads it.
-    pub(crate) fn here(&self) -> impl Iterator<Item = bool> {
-        self.partitions.iter().map(Option::is_some)
-    }
-
-    /// Size in bytes of the partitions that this process reads, where known.
-    pub(crate) fn bytes_total(&self) -> Option<u64> {
-        self.source.partitions().iter().zip(self.here()).filter(|(_, here)| *here).map(|(partition, _)| partition.bytes).sum()
+    /// A partition has been added.
+    pub(crate) fn added(&self, here: bool) {
+        self.metrics.sources[self.id as usize].join(here);
+        self.open.fetch_add(usize::from(here), Ordering::SeqCst);
     }
 
     /// Everything that was read has been written by every sink.
     pub(crate) fn close(&self) {
         if self.source.keeps_place() {
-            for (partition, slot) in self.partitions.iter().enumerate() {
+            for (partition, slot) in self.partitions.slots().iter().enumerate() {
                 let read = slot.as_ref().map_or(0, |slot| lock(&slot.commit).next_offset);
                 if read > 0 {
                     self.source.acknowledge(partition, read);
@@ -159,6 +179,11 @@ impl SharedSource {
             }
         }
         self.source.close();
+    }
+
+    /// The event time that has moved a partition to a watermark.
+    pub(crate) fn greatest_at(&self, watermark: i64) -> i64 {
+        if watermark == NO_WATERMARK { NO_WATERMARK } else { watermark.saturating_add(self.delay_us()) }
     }
 
     fn delay_us(&self) -> i64 {
@@ -173,20 +198,24 @@ impl SharedSource {
     }
 
     /// What moves the watermark of each partition of this process that has not ended and had rows before an epoch.
-    fn greatest_of_open(&self, before: Epoch) -> impl Iterator<Item = i64> {
-        let open = move |slot: &PartitionSlot| {
+    fn greatest_of_open(slots: &Slots, before: Epoch) -> impl Iterator<Item = i64> {
+        let open = move |slot: &Arc<PartitionSlot>| {
             let side = lock(&slot.commit);
             let greatest = if side.last < before { side.greatest } else { side.settled };
             (!side.ended && greatest != NO_WATERMARK).then_some(greatest)
         };
-        self.partitions.iter().flatten().filter_map(open)
+        slots.iter().flatten().filter_map(open)
     }
 
-    /// Whether a partition is so far ahead of the slowest that it must wait.
-    fn drifted(&self, slot: &PartitionSlot) -> bool {
+    /// Whether a partition is so far ahead of the slowest that it must wait. One that has read nothing holds nobody up.
+    fn drifted(&self, slots: &Slots, slot: &PartitionSlot) -> bool {
         let Some(bound) = self.timing().max_drift_us else { return false };
         let own = lock(&slot.commit).greatest;
-        self.greatest_of_open(Epoch::MAX).min().is_some_and(|least| own > least.saturating_add(bound))
+        let reading = |slot: &Arc<PartitionSlot>| {
+            let side = lock(&slot.commit);
+            (!side.ended && side.next_chunk > 0 && side.greatest != NO_WATERMARK).then_some(side.greatest)
+        };
+        slots.iter().flatten().filter_map(reading).min().is_some_and(|least| own > least.saturating_add(bound))
     }
 }
 
@@ -226,6 +255,8 @@ pub(crate) struct SourceStreams<'scope> {
     pub(crate) rows: Stream<'scope, Epoch, Batch>,
     pub(crate) watermarks: StreamVec<'scope, Epoch, WatermarkUpdate>,
     pub(crate) errors: StreamVec<'scope, Epoch, ErrorRow>,
+    /// Partitions that are added, if any can be.
+    pub(crate) announced: Option<StreamVec<'scope, Epoch, Announcement>>,
 }
 
 /// Builds the operator on one worker.
@@ -234,9 +265,15 @@ pub(crate) fn source<'scope>(scope: Scope<'scope, Epoch>, context: SourceWorker)
     let (rows_output, rows) = builder.new_output::<Batch>();
     let (watermarks_output, watermarks) = builder.new_output::<Vec<WatermarkUpdate>>();
     let (errors_output, errors) = builder.new_output::<Vec<ErrorRow>>();
+    let (announced_output, announced) = match context.shared.partitions.growing() {
+        true => Some(builder.new_output::<Vec<Announcement>>()),
+        false => None,
+    }
+    .unzip();
     let mut rows_output = OutputBuilder::<_, NoopBuilder<Batch>>::from(rows_output);
     let mut watermarks_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<WatermarkUpdate>>>::from(watermarks_output);
     let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<ErrorRow>>>::from(errors_output);
+    let mut announced_output = announced_output.map(OutputBuilder::<_, CapacityContainerBuilder<Vec<Announcement>>>::from);
     let activator = scope.worker().activator_for(builder.operator_info().address);
     let mut reader = Reader::new(context);
     let mut released = Released::default();
@@ -266,6 +303,13 @@ pub(crate) fn source<'scope>(scope: Scope<'scope, Epoch>, context: SourceWorker)
                 let capability = held[2].delayed(&epoch);
                 errors_session.session(&capability).give(error);
             }
+            if let Some(output) = &mut announced_output {
+                let mut session = output.activate();
+                for (epoch, announcement) in released.announced.drain(..) {
+                    let capability = held[3].delayed(&epoch);
+                    session.session(&capability).give(announcement);
+                }
+            }
             match next {
                 Next::Now => activator.activate(),
                 Next::After(delay) => activator.activate_after(delay),
@@ -273,7 +317,7 @@ pub(crate) fn source<'scope>(scope: Scope<'scope, Epoch>, context: SourceWorker)
             }
         }
     });
-    SourceStreams { rows, watermarks, errors }
+    SourceStreams { rows, watermarks, errors, announced }
 }
 
 /// When the operator wants to run again.
@@ -288,6 +332,7 @@ struct Released {
     rows: Vec<(Epoch, Batch)>,
     watermarks: Vec<(Epoch, WatermarkUpdate)>,
     errors: Vec<(Epoch, ErrorRow)>,
+    announced: Vec<(Epoch, Announcement)>,
 }
 
 struct Reader {
@@ -305,6 +350,10 @@ struct Reader {
     streak: u32,
     /// The last epoch in which partitions were looked at for being idle.
     looked: Epoch,
+    /// Partitions may be added.
+    grows: bool,
+    /// This worker asks for them.
+    discovers: bool,
 }
 
 /// What an attempt to read gave.
@@ -319,6 +368,8 @@ impl Reader {
     fn new(context: SourceWorker) -> Self {
         let decoder = context.shared.source.decoder();
         let next_partition = context.worker;
+        let grows = context.shared.partitions.growing();
+        let discovers = context.worker == 0 && grows;
         Self {
             context,
             decoder,
@@ -329,12 +380,15 @@ impl Reader {
             next_partition,
             streak: 0,
             looked: 0,
+            grows,
+            discovers,
         }
     }
 
     /// Commits what can be committed and reads at most one chunk.
     fn step(&mut self, released: &mut Released) -> Next {
         self.acknowledge();
+        self.grow(released);
         self.commit_waiting(released);
         self.pass_over_idle(released);
         if self.context.control.stopping() {
@@ -345,7 +399,9 @@ impl Reader {
             // Chunks that were taken are still owed: later ones of other workers wait for them.
             return Next::After(POLL_INTERVAL_MIN);
         }
-        if self.context.shared.open.load(Ordering::SeqCst) == 0 && self.waiting.is_empty() {
+        let shared = &self.context.shared;
+        // In this order: a partition is counted before it is said that there will be no more.
+        if !shared.partitions.growing() && shared.open.load(Ordering::SeqCst) == 0 && self.waiting.is_empty() {
             return Next::Never;
         }
         if self.waiting.len() >= CHUNKS_WAITING_MAX {
@@ -371,6 +427,45 @@ impl Reader {
                 Next::Now
             }
         }
+    }
+
+    /// Announces partitions that have come to be, and tells where those begin that were added.
+    fn grow(&mut self, released: &mut Released) {
+        if !self.grows {
+            return;
+        }
+        let shared = Arc::clone(&self.context.shared);
+        // Before the last that joined are told: nobody joins behind it.
+        self.grows = shared.partitions.growing();
+        // Read first: what is discovered later belongs to this epoch or a later one.
+        let now = self.context.clock.current();
+        for (partition, watermark) in shared.partitions.joined() {
+            self.tell(partition, watermark, now, released);
+        }
+        if !self.discovers {
+            return;
+        }
+        let Some(discovered) = shared.source.discovered() else {
+            self.discovers = false;
+            return released.announced.push((now, Announcement::Complete));
+        };
+        for info in discovered {
+            tracing::info!("{}: partition {} is new", shared.plan.name, info.name);
+            let announcement = shared.partitions.announce(info);
+            if let Announcement::Partition { number, .. } = &announcement {
+                let joins = WatermarkUpdate { source: shared.id, partition: *number, watermark: NO_WATERMARK };
+                released.watermarks.push((now, joins));
+            }
+            released.announced.push((now, announcement));
+        }
+    }
+
+    /// Tells the watermark of a partition.
+    fn tell(&self, partition: usize, watermark: i64, epoch: Epoch, released: &mut Released) {
+        let shared = &self.context.shared;
+        let number = u32::try_from(partition).unwrap_or(u32::MAX);
+        released.watermarks.push((epoch, WatermarkUpdate { source: shared.id, partition: number, watermark }));
+        self.context.metrics.sources[shared.id as usize].watermark(partition, watermark);
     }
 
     /// Tells the source which records have gone through all sinks.
@@ -399,11 +494,12 @@ impl Reader {
     fn read_one(&mut self) -> Result<Got, ConnectorError> {
         let mut contended = false;
         let shared = Arc::clone(&self.context.shared);
-        let count = shared.partitions.len();
+        let slots = shared.partitions.slots();
+        let count = slots.len();
         for step in 0..count {
             let partition = (self.next_partition + step) % count;
-            let Some(slot) = &shared.partitions[partition] else { continue };
-            if shared.drifted(slot) {
+            let Some(slot) = &slots[partition] else { continue };
+            if shared.drifted(&slots, slot) {
                 continue;
             }
             let (chunk, taken) = {
@@ -499,10 +595,11 @@ impl Reader {
     /// Commits waiting chunks whose turn has come.
     fn commit_waiting(&mut self, released: &mut Released) {
         let shared = Arc::clone(&self.context.shared);
+        let slots = shared.partitions.slots();
         let mut position = 0;
         while position < self.waiting.len() {
             let waiting = &self.waiting[position];
-            let slot = shared.partitions[waiting.partition].as_ref().expect("a chunk comes from a partition of this process");
+            let slot = slots[waiting.partition].as_ref().expect("a chunk comes from a partition of this process");
             let turn = {
                 let mut side = lock(&slot.commit);
                 if side.next_chunk == waiting.chunk {
@@ -522,7 +619,7 @@ impl Reader {
                                 let bad = rows.undecoded.iter().chain(&rows.decoded.errors).map(|error| error.offset).collect();
                                 let good = (rows.decoded.columns.num_rows(), &rows.decoded.offsets);
                                 if let Some(reason) = side.share.take(share, good, bad) {
-                                    let name = &shared.source.partitions()[waiting.partition].name;
+                                    let name = shared.partitions.name(waiting.partition);
                                     self.context.control.fail(too_many(&shared.plan.name, format!("{reason}, in {name}")));
                                 }
                             }
@@ -553,9 +650,10 @@ impl Reader {
             return;
         }
         // As of the epoch before: what is read in this one may come sooner or later.
-        let Some(fastest) = shared.greatest_of_open(now).max() else { return };
+        let slots = shared.partitions.slots();
+        let Some(fastest) = SharedSource::greatest_of_open(&slots, now).max() else { return };
         let timeout = u64::try_from(timeout).unwrap_or(u64::MAX);
-        for (partition, slot) in shared.partitions.iter().enumerate().filter_map(|(at, slot)| Some((at, slot.as_ref()?))) {
+        for (partition, slot) in slots.iter().enumerate().filter_map(|(at, slot)| Some((at, slot.as_ref()?))) {
             // Somebody is about to read it: to be looked at once more in this epoch.
             let Ok(read) = slot.read.try_lock() else {
                 self.looked = 0;
@@ -572,10 +670,8 @@ impl Reader {
             side.greatest = fastest;
             side.settled = fastest;
             let watermark = fastest.saturating_sub(shared.delay_us()).max(NO_WATERMARK + 1);
-            let update = WatermarkUpdate { source: shared.id, partition: u32::try_from(partition).unwrap_or(u32::MAX), watermark };
             // Under the lock, so that no row is judged by it before the epoch it is told in.
-            released.watermarks.push((now, update));
-            self.context.metrics.sources[shared.id as usize].watermark(partition, watermark);
+            self.tell(partition, watermark, now, released);
         }
     }
 
@@ -583,19 +679,16 @@ impl Reader {
         let shared = Arc::clone(&self.context.shared);
         let metrics = &self.context.metrics.sources[shared.id as usize];
         let partition = u32::try_from(waiting.partition).unwrap_or(u32::MAX);
-        let update = |watermark| WatermarkUpdate { source: shared.id, partition, watermark };
         let Some(prepared) = waiting.rows else {
             // Let the epoch's consumers see the end before anybody can conclude that the source is done.
-            released.watermarks.push((epoch, update(ENDED)));
-            metrics.watermark(waiting.partition, ENDED);
+            self.tell(waiting.partition, ENDED, epoch, released);
             shared.open.fetch_sub(1, Ordering::SeqCst);
             return;
         };
         let delay = shared.delay_us();
         if after > before {
             let watermark = after.saturating_sub(delay).max(NO_WATERMARK + 1);
-            released.watermarks.push((epoch, update(watermark)));
-            metrics.watermark(waiting.partition, watermark);
+            self.tell(waiting.partition, watermark, epoch, released);
         }
         let Prepared { mut decoded, undecoded, mut times, offset, next_offset, bytes, .. } = prepared;
         if shared.source.keeps_place() {

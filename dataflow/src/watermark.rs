@@ -2,8 +2,11 @@
 //!
 //! Each source partition binds epochs to watermarks; updates `(source, partition, W)` travel beside the data, stamped with their
 //! epoch. When the frontier passes `e`, the least watermark over the partitions is final: [`WatermarkTracker::close`].
+//!
+//! A partition that comes to be while a source is read takes part from the first epoch in which something is said of it. Until its
+//! own watermark is known the relation's stands still; it never falls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidemark_planner::plan::{TimeDomain, WatermarkPlan};
 
@@ -29,13 +32,14 @@ pub struct WatermarkUpdate {
 pub struct WatermarkTracker {
     domain: TimeDomain,
     delay_us: i64,
+    sources: BTreeSet<u32>,
     partitions: BTreeMap<(u32, u32), i64>,
     pending: BTreeMap<Epoch, Vec<WatermarkUpdate>>,
     current: i64,
 }
 
 impl WatermarkTracker {
-    /// A tracker of a relation whose sources have the numbers of partitions given. Without a plan it only tells the end of input.
+    /// A tracker of a relation whose sources begin with the numbers of partitions given. Without a plan it only tells the end of input.
     pub fn new(plan: Option<&WatermarkPlan>, sources: &[(u32, usize)]) -> Self {
         let partitions = sources
             .iter()
@@ -46,6 +50,7 @@ impl WatermarkTracker {
         Self {
             domain: plan.map_or(TimeDomain::EventTime, |plan| plan.domain),
             delay_us: plan.map_or(0, |plan| plan.delay_us),
+            sources: sources.iter().map(|(source, _)| *source).collect(),
             partitions,
             pending: BTreeMap::new(),
             current: NO_WATERMARK,
@@ -54,7 +59,7 @@ impl WatermarkTracker {
 
     /// Takes an update stamped with an epoch. Updates of other sources are passed over.
     pub fn update(&mut self, epoch: Epoch, update: WatermarkUpdate) {
-        if self.partitions.contains_key(&(update.source, update.partition)) {
+        if self.sources.contains(&update.source) {
             self.pending.entry(epoch).or_default().push(update);
         }
     }
@@ -67,15 +72,25 @@ impl WatermarkTracker {
     /// The watermark that is final once the frontier has passed `epoch`. Never falls.
     pub fn close(&mut self, epoch: Epoch) -> i64 {
         while let Some(entry) = self.pending.first_entry() {
-            if *entry.key() > epoch {
+            let at = *entry.key();
+            if at > epoch {
                 break;
             }
-            for update in entry.remove() {
-                if let Some(watermark) = self.partitions.get_mut(&(update.source, update.partition)) {
-                    *watermark = (*watermark).max(update.watermark);
-                }
+            let updates = entry.remove();
+            if updates.iter().any(|update| !self.partitions.contains_key(&(update.source, update.partition))) {
+                // What the partitions before had reached stands, whether or not anybody asked for it.
+                self.settle(at.saturating_sub(1));
+            }
+            for update in updates {
+                let watermark = self.partitions.entry((update.source, update.partition)).or_insert(NO_WATERMARK);
+                *watermark = (*watermark).max(update.watermark);
             }
         }
+        self.settle(epoch);
+        self.current
+    }
+
+    fn settle(&mut self, epoch: Epoch) {
         let least = self.partitions.values().copied().min().unwrap_or(ENDED);
         let next = match (self.domain, least) {
             (_, ENDED) => ENDED,
@@ -84,7 +99,6 @@ impl WatermarkTracker {
             (TimeDomain::ProcessingTime, _) => i64::try_from(epoch).unwrap_or(ENDED).saturating_sub(self.delay_us),
         };
         self.current = self.current.max(next);
-        self.current
     }
 }
 
@@ -112,6 +126,28 @@ mod tests {
             tracker.update(5, update(source, partition, ENDED));
         }
         assert_eq!(tracker.close(5), ENDED);
+    }
+
+    #[test]
+    fn a_partition_that_joins_holds_the_watermark_and_does_not_lower_it() {
+        let plan = WatermarkPlan { domain: TimeDomain::EventTime, sources: vec![], delay_us: 0 };
+        // Whether or not the epochs before were closed one by one.
+        for closed in [true, false] {
+            let mut tracker = WatermarkTracker::new(Some(&plan), &[(0, 1)]);
+            tracker.update(1, update(0, 0, 100));
+            if closed {
+                assert_eq!(tracker.close(1), 100);
+            }
+            tracker.update(2, update(0, 1, NO_WATERMARK));
+            tracker.update(2, update(0, 0, 120));
+            tracker.update(2, update(7, 0, NO_WATERMARK));
+            assert_eq!(tracker.close(2), 100);
+            tracker.update(3, update(0, 1, 100));
+            tracker.update(3, update(0, 0, 150));
+            assert_eq!(tracker.close(3), 100);
+            tracker.update(4, update(0, 1, 130));
+            assert_eq!(tracker.close(4), 130);
+        }
     }
 
     #[test]

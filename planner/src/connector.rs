@@ -155,9 +155,19 @@ pub trait ConnectorCatalog {
     /// One sentence that says what is wrong, such as an ending that tells no format.
     fn path_options(&self, path: &str) -> Result<(&'static str, Options), String>;
 
-    /// Whether a sink with validated options keeps one row for each key, so that a key must be known.
-    fn needs_key(&self, _connector: &str, _options: &Options) -> bool {
-        false
+    /// Completes validated options by what stands elsewhere in the statement: the name the connector was called by, and the columns
+    /// of the primary key.
+    ///
+    /// # Errors
+    /// One sentence, when they do not go together.
+    fn complete(&self, _called: &str, _options: &mut Options, _primary_key: Option<&[String]>) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Whether a sink with validated options keeps one row for each key of such a changelog, so that a key must be known; if so, the
+    /// option with which it writes each change instead.
+    fn needs_key(&self, _connector: &str, _options: &Options, _changelog: ChangelogKind) -> Option<&'static str> {
+        None
     }
 
     /// Columns a sink can write, checked at planning time.

@@ -2,7 +2,7 @@
 //!
 //! A table is a list of partitions, a partition a list of steps, a step a list of rows as text. All rows of a step enter the
 //! dataflow in one epoch: a reader at the end of its step says `Pending` until the rows of all tables up to there are counted as
-//! read, and only then the clock moves on.
+//! read, and only then the clock moves on. A partition of a table that grows is discovered in the step before its first row.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -59,8 +59,15 @@ struct Shared {
 #[derive(Default)]
 struct Gate {
     step: usize,
-    /// Names of tables that were opened, once for each opening.
-    opened: Vec<String>,
+    /// Names of tables that were opened, once for each opening, and of how many of its partitions.
+    opened: Vec<(String, usize)>,
+    /// Partitions that were discovered.
+    discovered: Vec<(String, usize)>,
+}
+
+/// The step of the first row of a partition that joins a table.
+fn birth(partition: &TextPartition) -> usize {
+    partition.iter().position(|rows| !rows.is_empty()).unwrap_or(partition.len().saturating_sub(1)).max(1)
 }
 
 /// One change a sink was given.
@@ -138,7 +145,11 @@ impl Shared {
             return true;
         }
         let (mut rows, mut ended) = (0, 0);
-        for table in &gate.opened {
+        for (table, opened) in &gate.opened {
+            let known = |place: &usize| gate.discovered.iter().any(|(name, it)| name == table && it == place);
+            if (*opened..self.tables[table].len()).any(|place| birth(&self.tables[table][place]) <= gate.step + 1 && !known(&place)) {
+                return false;
+            }
             for partition in &self.tables[table] {
                 rows += partition.iter().take(gate.step + 1).map(|step| step.len() as u64).sum::<u64>();
                 ended += u64::from(partition.len() <= gate.step + 1);
@@ -163,11 +174,13 @@ impl Io for Memory {
         let Some(table) = self.shared.tables.get(&plan.name) else {
             return Err(ConnectorError::new(&plan.name, "the test has no such table"));
         };
+        let opened = plan.options.integer("grows-from").and_then(|first| usize::try_from(first).ok()).unwrap_or(table.len());
         if !self.follows {
-            lock(&self.shared.gate).opened.push(plan.name.clone());
+            lock(&self.shared.gate).opened.push((plan.name.clone(), opened));
         }
-        let partitions = (0..table.len()).map(|i| PartitionInfo { name: format!("{}/{i}", plan.name), bytes: None }).collect();
-        Ok(Box::new(MemorySource { name: plan.name.clone(), plan: plan.clone(), partitions, shared: Arc::clone(&self.shared) }))
+        let partitions = (0..opened).map(|i| PartitionInfo { name: format!("{}/{i}", plan.name), bytes: None }).collect();
+        let places = Mutex::new((0..opened).collect());
+        Ok(Box::new(MemorySource { name: plan.name.clone(), plan: plan.clone(), partitions, places, shared: Arc::clone(&self.shared) }))
     }
 
     fn placement(&self, _plan: &SinkPlan) -> Placement {
@@ -215,6 +228,8 @@ struct MemorySource {
     name: String,
     plan: SourcePlan,
     partitions: Vec<PartitionInfo>,
+    /// Where in the table each partition stands.
+    places: Mutex<Vec<usize>>,
     shared: Arc<Shared>,
 }
 
@@ -224,6 +239,7 @@ impl Source for MemorySource {
     }
 
     fn open(&self, partition: usize) -> Result<Box<dyn PartitionReader>, ConnectorError> {
+        let partition = lock(&self.places)[partition];
         let seed = if self.shared.chunking == u64::MAX { None } else { Some(self.shared.chunking ^ (partition as u64) << 32) };
         Ok(Box::new(MemoryReader {
             steps: self.shared.tables[&self.name][partition].clone(),
@@ -233,6 +249,35 @@ impl Source for MemorySource {
             random: seed.map(Random::new),
             shared: Arc::clone(&self.shared),
         }))
+    }
+
+    fn grows(&self) -> bool {
+        self.partitions.len() < self.shared.tables[&self.name].len()
+    }
+
+    fn discovered(&self) -> Option<Vec<PartitionInfo>> {
+        let mut gate = lock(&self.shared.gate);
+        let table = &self.shared.tables[&self.name];
+        let known = |gate: &Gate, place: &usize| gate.discovered.iter().any(|(name, it)| *name == self.name && it == place);
+        let (step, mut left) = (gate.step, 0);
+        let mut found = Vec::new();
+        for place in self.partitions.len()..table.len() {
+            if known(&gate, &place) {
+                continue;
+            }
+            left += 1;
+            if birth(&table[place]) <= step + 1 {
+                gate.discovered.push((self.name.clone(), place));
+                found.push(PartitionInfo { name: format!("{}/{place}", self.name), bytes: None });
+            }
+        }
+        (left > 0).then_some(found)
+    }
+
+    fn add(&self, partition: &PartitionInfo) -> Result<(), ConnectorError> {
+        let place = partition.name.rsplit('/').next().and_then(|place| place.parse().ok());
+        lock(&self.places).push(place.ok_or_else(|| ConnectorError::new(&partition.name, "is no partition of a test's table"))?);
+        Ok(())
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

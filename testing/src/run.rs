@@ -169,6 +169,16 @@ const BOUNDED: OptionSpec = OptionSpec {
     help: "The table ends by itself.",
 };
 
+const GROWS: OptionSpec = OptionSpec {
+    name: "grows-from",
+    aliases: &[],
+    kind: OptionKind::Integer { min: 1 },
+    side: Side::Source,
+    required: false,
+    default: None,
+    help: "The table has so many partitions when it is opened; the others are discovered when they have rows.",
+};
+
 const CHANGELOG: OptionSpec = OptionSpec {
     name: "changelog",
     aliases: &[],
@@ -180,7 +190,7 @@ const CHANGELOG: OptionSpec = OptionSpec {
 };
 
 const SPECS: [ConnectorSpec; 3] = [
-    ConnectorSpec { name: "test", aliases: &[], source: true, sink: true, options: &[BOUNDED, CHANGELOG] },
+    ConnectorSpec { name: "test", aliases: &[], source: true, sink: true, options: &[BOUNDED, CHANGELOG, GROWS] },
     ConnectorSpec { name: "stdout", aliases: &["print"], source: false, sink: true, options: &[FORMAT] },
     ConnectorSpec { name: "blackhole", aliases: &[], source: false, sink: true, options: &[] },
 ];

@@ -15,6 +15,7 @@ use tidemark_planner::connector::{METADATA_KEY, Options};
 
 use super::messages::{Messages, NO_TIMESTAMP, Wanted};
 use super::options;
+use crate::format::changelog::Meaning;
 use crate::format::message::{DecodedValues, MessageDecoder, MessageFormat, SchemaKind, Values, project};
 use crate::source::{Chunk, ChunkBody, ConnectorError, Decoded, Decoder, Offsets, RowError};
 
@@ -59,6 +60,8 @@ pub(super) struct Layout {
     origins: Vec<Origin>,
     /// Rows replace each other by their key, and a record without a value takes the row away.
     upsert: bool,
+    /// How rows are meant whose values say what they do.
+    meaning: Meaning,
 }
 
 /// Which columns stand in the key: their places, and the prefix that their names have there not.
@@ -85,8 +88,8 @@ pub(super) fn key_schema(columns: &SchemaRef, places: &[usize], prefix: &str) ->
 }
 
 impl Layout {
-    /// From validated options and all declared columns.
-    pub(super) fn new(options: &Options, declared: &SchemaRef) -> Result<Self, String> {
+    /// From validated options, all declared columns, and how rows are meant.
+    pub(super) fn new(options: &Options, declared: &SchemaRef, meaning: &Meaning) -> Result<Self, String> {
         let value_format = MessageFormat::from_options(options.get("format").unwrap_or("json"), SchemaKind::Value, options)?;
         let key_format = options.get("key.format").map(|name| MessageFormat::from_options(name, SchemaKind::Key, options)).transpose()?;
         let (key, prefix) = key_columns(options, declared)?;
@@ -97,9 +100,14 @@ impl Layout {
             (None, true) if except => return Err("value.fields-include = 'EXCEPT_KEY' needs key.format and key.fields".into()),
             _ => {}
         }
-        let upsert = options.get("changes") == Some("upsert");
+        let changelog = value_format.is_changelog();
+        if changelog && except {
+            return Err("rows in Debezium's envelopes are whole; leave out value.fields-include = 'EXCEPT_KEY'".into());
+        }
+        let upsert = options.get("changes") == Some("upsert") && !changelog;
         if upsert && key.is_empty() {
-            return Err("changes = 'upsert' needs key.format and key.fields: a record that takes a row away has nothing but its key".into());
+            let reason = "a record that takes a row away has nothing but its key";
+            return Err(format!("changes = 'upsert' needs a PRIMARY KEY, or key.fields and key.format: {reason}"));
         }
         if !prefix.is_empty() && !except {
             return Err("option \"key.fields-prefix\" needs value.fields-include = 'EXCEPT_KEY'".into());
@@ -131,10 +139,11 @@ impl Layout {
             key: key_schema(declared, &key, &prefix),
             origins,
             upsert,
+            meaning: meaning.clone(),
         };
-        layout.value_format.decoder(&layout.value, &layout.value)?;
+        layout.value_format.decoder(&layout.value, &layout.value, meaning)?;
         if let Some(format) = &layout.key_format {
-            format.decoder(&layout.key, &layout.key).map_err(|reason| format!("key: {reason}"))?;
+            format.decoder(&layout.key, &layout.key, meaning).map_err(|reason| format!("key: {reason}"))?;
         }
         Ok(layout)
     }
@@ -181,16 +190,19 @@ impl Layout {
         let (value, key) = (project(&self.value, value), project(&self.key, key));
         Ok(KafkaDecoder {
             name: name.to_owned(),
-            value: self.value_format.decoder(&self.value, &value).map_err(wrong)?,
+            value: self.value_format.decoder(&self.value, &value, &self.meaning).map_err(wrong)?,
             // A key that nobody reads is not looked at.
             key: match &self.key_format {
-                Some(format) if self.upsert || !key.fields().is_empty() => Some(format.decoder(&self.key, &key).map_err(wrong)?),
+                Some(format) if self.upsert || !key.fields().is_empty() => {
+                    Some(format.decoder(&self.key, &key, &self.meaning).map_err(wrong)?)
+                }
                 _ => None,
             },
             columns,
             schema: read_schema.clone(),
             nulls,
             upsert: self.upsert,
+            silent: self.value_format.is_changelog(),
         })
     }
 }
@@ -206,6 +218,8 @@ pub(super) struct KafkaDecoder {
     nulls: bool,
     /// A record without a value takes the row of its key away.
     upsert: bool,
+    /// A record without a value says nothing.
+    silent: bool,
 }
 
 impl Decoder for KafkaDecoder {
@@ -276,6 +290,7 @@ impl KafkaDecoder {
                 Found::Rows(first, count) => rows.extend((first..first + count).map(|value| Row { record, value: Some(value), key })),
                 Found::Wrong(reason) => errors.push(bad(messages.values.bytes(record as usize), reason.to_owned())),
                 Found::Nothing if messages.values.get(record as usize).is_some() => {}
+                Found::Nothing if self.silent => {}
                 Found::Nothing if self.upsert => rows.push(Row { record, value: None, key }),
                 Found::Nothing if !self.nulls => {
                     let reason = "the record has no value; tombstones = 'null' makes it a row of nulls".to_owned();

@@ -23,30 +23,75 @@ pub(crate) use self::decode::metadata;
 use self::options::SourceOptions;
 use self::sink::{KafkaSink, SinkOptions};
 use self::source::KafkaSource;
+use crate::format::changelog::Meaning;
 use crate::sink::Sink;
 use crate::source::{ConnectorError, Source};
 
-/// The connector.
-pub(crate) const SPEC: ConnectorSpec = ConnectorSpec { name: "kafka", aliases: &[], source: true, sink: true, options: &options::OPTIONS };
+/// The connector, and the name under which Flink has topics that are tables.
+pub(crate) const SPEC: ConnectorSpec =
+    ConnectorSpec { name: "kafka", aliases: &[UPSERT], source: true, sink: true, options: &options::OPTIONS };
+const UPSERT: &str = "upsert-kafka";
 
 /// What is known of a topic without asking the brokers: a plan does not depend on them.
 pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<SourceFacts, String> {
     let source = SourceOptions::from_options(options)?;
     source::config("", options, &source)?;
     if let Some(declared) = declared {
-        Layout::new(options, declared)?;
+        Layout::new(options, declared, &Meaning::default())?;
     }
-    let changelog = match options.get("changes") {
-        Some("upsert") => ChangelogKind::Upsert,
-        Some("op") => return Err("changes = 'op' is written and not read; read the field op as a column, or say changes = 'upsert'".into()),
+    let debezium = in_envelopes(options);
+    let changelog = match (options.get("changes"), debezium) {
+        (Some("upsert"), _) => ChangelogKind::Upsert,
+        (Some(word), true) => return Err(format!("Debezium's records say themselves what they do; leave out changes = '{word}'")),
+        (Some("op"), false) => {
+            return Err("changes = 'op' is written and not read; read the field op as a column, or say changes = 'upsert'".into());
+        }
+        (None, true) => ChangelogKind::Retract,
         _ => ChangelogKind::AppendOnly,
     };
-    Ok(SourceFacts { changelog, ..SourceFacts::append_only(None, source.end.is_some()) })
+    let upsert_with_key = debezium && options.get("changes").is_none();
+    Ok(SourceFacts { changelog, upsert_with_key, ..SourceFacts::append_only(None, source.end.is_some()) })
+}
+
+fn in_envelopes(options: &Options) -> bool {
+    options.get("format").is_some_and(|format| format.starts_with("debezium-"))
+}
+
+/// Completes options by the name that the connector was called by, and by the primary key: it is the key of records that replace
+/// each other.
+pub(crate) fn complete(called: &str, options: &mut Options, primary_key: Option<&[String]>) -> Result<(), String> {
+    fn set(options: &mut Options, name: &str, value: &str) {
+        options.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
+    if called.eq_ignore_ascii_case(UPSERT) {
+        set(options, "changes", "upsert");
+        if options.get("changes") != Some("upsert") || in_envelopes(options) {
+            return Err(format!("connector '{UPSERT}' keeps the newest row of each key; say connector = 'kafka' for other changes"));
+        }
+    }
+    if let Some(key) = primary_key
+        && options.get("changes") == Some("upsert")
+        && options.get("key.fields").is_none()
+        && !in_envelopes(options)
+    {
+        set(options, "key.fields", &key.join(";"));
+        set(options, "key.format", "json");
+    }
+    Ok(())
 }
 
 /// Opens the source.
 pub(crate) fn open_source(plan: &SourcePlan) -> Result<Box<dyn Source>, ConnectorError> {
     Ok(Box::new(KafkaSource::open(plan)?))
+}
+
+/// How to write each change, of a sink that would keep one row for each key and was not told the key.
+pub(crate) fn needs_key(options: &Options, changelog: ChangelogKind) -> Option<&'static str> {
+    let upsert = match options.get("changes") {
+        Some(word) => word == "upsert",
+        None => changelog != ChangelogKind::AppendOnly && !in_envelopes(options),
+    };
+    (upsert && options.get("key.fields").is_none()).then_some("changes = 'op'")
 }
 
 /// What a topic can take.

@@ -81,6 +81,15 @@ const OWN: &[OptionSpec] = &[
         source("end-offsets", OptionKind::Text, "For end = 'offsets': as start-offsets; the first records not read."),
         &["scan.bounded.specific-offsets"],
     ),
+    alias(
+        source(
+            "partition-discovery",
+            OptionKind::Duration,
+            "How often topics are asked for new partitions, and a pattern for new topics, while the source is read; 0s for never. If not \
+             given, 30s for a source that does not end.",
+        ),
+        &["partition_discovery", "scan.topic-partition-discovery.interval"],
+    ),
     default(
         both(source("connect-timeout", OptionKind::Duration, "How long a run that starts waits for brokers that cannot be reached.")),
         "30s",
@@ -201,6 +210,16 @@ pub(super) enum Topics {
     Matching(regex::Regex),
 }
 
+impl Topics {
+    /// Whether a topic is one of them. The brokers' own are matched by no pattern.
+    pub(super) fn contain(&self, topic: &str) -> bool {
+        match self {
+            Self::Named(names) => names.iter().any(|name| name == topic),
+            Self::Matching(regex) => regex.is_match(topic) && !topic.starts_with("__"),
+        }
+    }
+}
+
 /// A place in every partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -223,9 +242,14 @@ pub(super) struct SourceOptions {
     pub(super) group: Option<String>,
     pub(super) start: Place,
     pub(super) end: Option<Place>,
+    /// How often new partitions are looked for; `None`: never.
+    pub(super) discovery: Option<Duration>,
     pub(super) connect_timeout: Duration,
     pub(super) tombstones_are_null: bool,
 }
+
+/// How often new partitions are looked for, unless it is said.
+const DISCOVERY: Duration = Duration::from_secs(30);
 
 /// Words with semicolons, or commas, between them.
 pub(super) fn list(text: &str) -> Vec<String> {
@@ -324,11 +348,19 @@ impl SourceOptions {
             None | Some("never" | "unbounded") => None,
             Some(word) => Some(place(options, word, "end", group.is_some())?),
         };
+        let discovery = match options.get("partition-discovery").map(|_| duration(options, "partition-discovery")) {
+            Some(every) if !every.is_zero() && end.is_some() => {
+                return Err("option \"partition-discovery\" is for sources that do not end, and option \"end\" is given".into());
+            }
+            Some(every) => Some(every).filter(|every| !every.is_zero()),
+            None => Some(DISCOVERY).filter(|_| end.is_none()),
+        };
         Ok(Self {
             topics: topics(options)?,
             group,
             start,
             end,
+            discovery,
             connect_timeout: duration(options, "connect-timeout"),
             tombstones_are_null: options.get("tombstones") == Some("null"),
         })
@@ -413,7 +445,10 @@ mod tests {
         }
         let timed = parse(&[("start", "timestamp"), ("start-timestamp", "1970-01-01 00:00:02")]).expect("valid");
         assert_eq!(timed.start, Place::Timestamp(2_000));
-        assert_eq!(parse(&[("end", "latest-offset")]).expect("valid").end, Some(Place::Latest));
+        let bounded = parse(&[("end", "latest-offset")]).expect("valid");
+        assert_eq!((bounded.end, bounded.discovery), (Some(Place::Latest), None));
+        let discovery = |text| parse(&[("partition-discovery", text)]).expect("valid").discovery;
+        assert_eq!((discovery("5s"), discovery("0s")), (Some(Duration::from_secs(5)), None));
         for (pairs, said) in [
             (&[("start", "group-offsets")][..], "needs a group"),
             (&[("start", "offsets")], "\"start-offsets\" is missing"),
@@ -422,6 +457,7 @@ mod tests {
             (&[("end-timestamp", "5")], "is given, and end is not 'timestamp'"),
             (&[("start", "timestamp"), ("start-timestamp", "noon")], "write milliseconds"),
             (&[("topic-pattern", "a.*")], "exclude each other"),
+            (&[("end", "latest"), ("partition-discovery", "5s")], "do not end"),
         ] {
             let error = parse(pairs).expect_err(said);
             assert!(error.contains(said), "{error}");

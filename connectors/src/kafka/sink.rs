@@ -25,8 +25,9 @@ use super::decode::{key_columns, key_schema};
 use super::options::{self, client_config};
 use crate::changes::{Epoch, Order};
 use crate::format::encode::CellFormatter;
-use crate::format::message::{JsonEncoding, MessageEncoder, MessageFormat, SchemaKind, project};
+use crate::format::message::{JsonEncoding, MessageEncoder, MessageFormat, SchemaKind, envelopes, project};
 use crate::sink::{Sink, SinkReport};
+use crate::sink_changes::pairs;
 use crate::source::ConnectorError;
 
 /// How long the brokers may take to make a topic.
@@ -41,6 +42,8 @@ enum Mode {
     Upsert,
     /// One record for each change, whose first field says which.
     Op,
+    /// One record for what became of each row, in Debezium's envelope.
+    Envelope,
 }
 
 /// What a sink is told, and where the columns of a row go.
@@ -69,7 +72,13 @@ impl SinkOptions {
             [] => return Err("option \"topic\" is missing".into()),
             _ => return Err("a sink writes one topic, and option \"topic\" names several".into()),
         };
+        let format_name = options.get("format").unwrap_or("json");
+        let value_format = MessageFormat::from_options(format_name, SchemaKind::Value, options)?;
         let mode = match (options.get("changes"), changelog) {
+            (None, _) if value_format.is_changelog() => Mode::Envelope,
+            (Some(word), _) if value_format.is_changelog() => {
+                return Err(format!("Debezium's records say themselves what they do; leave out changes = '{word}'"));
+            }
             (Some("op"), _) => Mode::Op,
             (Some("upsert"), _) => Mode::Upsert,
             (None, ChangelogKind::AppendOnly) | (Some(_), ChangelogKind::AppendOnly) => Mode::Append,
@@ -82,14 +91,12 @@ impl SinkOptions {
                 );
             }
         };
-        let format_name = options.get("format").unwrap_or("json");
-        let value_format = MessageFormat::from_options(format_name, SchemaKind::Value, options)?;
         let key_format = MessageFormat::from_options(options.get("key.format").unwrap_or("json"), SchemaKind::Key, options)?;
         let (mut key, prefix) = key_columns(options, schema)?;
-        if key.is_empty() && options.get("key.format").is_some() && mode != Mode::Upsert {
+        if key.is_empty() && options.get("key.format").is_some() && !matches!(mode, Mode::Upsert | Mode::Envelope) {
             return Err("option \"key.format\" is given, and no column is in the key; add key.fields = '…'".into());
         }
-        if key.is_empty() && mode == Mode::Upsert {
+        if key.is_empty() && matches!(mode, Mode::Upsert | Mode::Envelope) {
             key = unique.map(<[usize]>::to_vec).unwrap_or_default();
         }
         let named = |option: &str| -> Result<Vec<usize>, String> {
@@ -287,7 +294,7 @@ impl KafkaSink {
         let order = match options.mode {
             // What is only ever added keeps the order in which it came.
             Mode::Append => Order::of(plan).unsorted(),
-            Mode::Upsert | Mode::Op => Order::of(plan),
+            Mode::Upsert | Mode::Op | Mode::Envelope => Order::of(plan),
         };
         Ok(Self {
             options,
@@ -437,6 +444,19 @@ impl KafkaSink {
                 self.encode_keys(&each)?;
                 self.encode_values(rows, diffs)?;
                 self.send(&each, None)
+            }
+            Mode::Envelope => {
+                let key = (!self.options.key.is_empty()).then_some(self.options.key.as_slice());
+                let pairs = pairs(rows, diffs, key);
+                let columns = self.columns(rows, &self.options.value, &project(&self.schema, self.options.value.iter().copied()))?;
+                self.values.clear();
+                let Value::Rows(encoder) = &mut self.encoders.value else { panic!("envelopes are rows") };
+                let encoded = encoder.encode(&envelopes(&columns, &pairs), &mut self.values.bytes, &mut self.values.ends);
+                encoded.map_err(|reason| self.wrong(reason))?;
+                let last = pairs.iter().filter_map(|(before, after)| after.or(*before)).map(|row| row as u32);
+                let rows = take_record_batch(rows, &UInt32Array::from_iter_values(last)).map_err(|error| self.wrong(error))?;
+                self.encode_keys(&rows)?;
+                self.send(&rows, None)
             }
             Mode::Upsert => {
                 self.encode_keys(rows)?;

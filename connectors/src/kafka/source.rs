@@ -2,11 +2,11 @@
 //!
 //! One consumer per source and process. Each partition has a queue of its own, into which librdkafka fetches ahead up to a bound:
 //! whoever does not read makes it stop fetching. Readers take from the queues without waiting; a thread beside them starts
-//! partitions, commits offsets and listens for errors.
+//! partitions, commits offsets, listens for errors and, in the process that is asked to, looks for partitions that are added.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ use super::decode::Layout;
 use super::messages::{Messages, Wanted};
 use super::options::{self, Place, SourceOptions, Topics};
 use super::places::Lookup;
+use crate::format::changelog::Meaning;
+use crate::pace::Deadline;
 use crate::source::{Chunk, ChunkBody, ConnectorError, Decoder, PartitionInfo, PartitionReader, Read, Source};
 
 /// A chunk is cut at this size, or at so many records.
@@ -38,8 +40,8 @@ const AHEAD_KIB_MIN: usize = 1 << 10;
 const LISTEN: Duration = Duration::from_millis(10);
 /// Turns of that thread between two commits.
 const TURNS_PER_COMMIT: u32 = 20;
-/// And between two looks for new partitions.
-const TURNS_PER_LOOK: u32 = 3_000;
+/// How long one look for new partitions may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What these mutexes hold is whole between statements.
@@ -73,17 +75,22 @@ pub(super) struct KafkaSource {
     read: Vec<usize>,
     read_schema: SchemaRef,
     nulls: bool,
+    grows: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What readers and the thread beside them share.
 struct Shared {
     consumer: Arc<BaseConsumer<Context>>,
-    partitions: Vec<Partition>,
+    partitions: RwLock<Vec<Arc<Partition>>>,
     wanted: Wanted,
     commits: bool,
-    /// The source does not end by itself.
-    endless: bool,
+    /// Where new partitions are looked for.
+    topics: Topics,
+    /// Somebody asks for partitions that have come to be.
+    asked: AtomicBool,
+    /// Those that were found and not yet told.
+    discovered: Mutex<Vec<PartitionInfo>>,
     /// Offsets to commit, by partition.
     acknowledged: Mutex<BTreeMap<usize, u64>>,
     stop: AtomicBool,
@@ -92,9 +99,15 @@ struct Shared {
 struct Partition {
     topic: Arc<str>,
     number: i32,
-    start: i64,
+    start: Offset,
     end: Option<i64>,
     feed: Mutex<Feed>,
+}
+
+impl Partition {
+    fn name(&self) -> String {
+        format!("{}/{}", self.topic, self.number)
+    }
 }
 
 /// How far a partition is on its way to its reader.
@@ -114,10 +127,19 @@ impl Shared {
         &self.consumer.context().health
     }
 
+    fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn partition(&self, place: usize) -> Arc<Partition> {
+        Arc::clone(&self.partitions.read().unwrap_or_else(PoisonError::into_inner)[place])
+    }
+
     fn list(&self, places: impl Iterator<Item = (usize, i64)>) -> Result<TopicPartitionList, KafkaError> {
         let mut list = TopicPartitionList::new();
+        let partitions = self.partitions();
         for (place, offset) in places {
-            let partition = &self.partitions[place];
+            let partition = &partitions[place];
             list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(offset))?;
         }
         Ok(list)
@@ -128,7 +150,7 @@ impl KafkaSource {
     pub(super) fn open(plan: &SourcePlan) -> Result<Self, ConnectorError> {
         let wrong = |reason: String| ConnectorError::new(&plan.name, reason);
         let source = SourceOptions::from_options(&plan.options).map_err(wrong)?;
-        let layout = Layout::new(&plan.options, &plan.declared).map_err(wrong)?;
+        let layout = Layout::new(&plan.options, &plan.declared, &Meaning::of(plan)).map_err(wrong)?;
         layout.check_key(plan.key.as_deref(), &plan.declared).map_err(wrong)?;
         let mut config = config(&plan.name, &plan.options, &source).map_err(wrong)?;
         let context = || Context { health: Health::new(&plan.name) };
@@ -159,26 +181,23 @@ impl KafkaSource {
         } else {
             consumer
         };
-        let partitions: Vec<Partition> = found
+        let partitions: Vec<Arc<Partition>> = found
             .into_iter()
             .enumerate()
-            .map(|(place, (topic, number))| Partition {
-                topic,
-                number,
-                start: starts[place],
-                end: ends.as_ref().map(|ends| ends[place]),
-                feed: Mutex::new(Feed::Idle),
+            .map(|(place, (topic, number))| {
+                let (start, end) = (Offset::Offset(starts[place]), ends.as_ref().map(|ends| ends[place]));
+                Arc::new(Partition { topic, number, start, end, feed: Mutex::new(Feed::Idle) })
             })
             .collect();
-        let infos =
-            partitions.iter().map(|partition| PartitionInfo { name: format!("{}/{}", partition.topic, partition.number), bytes: None });
-        let infos = infos.collect();
+        let infos = partitions.iter().map(|partition| PartitionInfo { name: partition.name(), bytes: None }).collect();
         let shared = Arc::new(Shared {
             consumer: Arc::new(consumer),
-            partitions,
+            partitions: RwLock::new(partitions),
             wanted: layout.wanted(&plan.read),
             commits: source.group.is_some(),
-            endless: source.end.is_none(),
+            topics: source.topics,
+            asked: AtomicBool::new(false),
+            discovered: Mutex::default(),
             acknowledged: Mutex::default(),
             stop: AtomicBool::new(false),
         });
@@ -186,8 +205,8 @@ impl KafkaSource {
         // What cannot be decoded is told now, not by the first worker that decodes.
         layout.decoder(&plan.name, &plan.read, &plan.read_schema, nulls)?;
         let thread = {
-            let shared = Arc::clone(&shared);
-            std::thread::Builder::new().name(format!("kafka {}", plan.name)).spawn(move || attend(&shared))
+            let (shared, discovery) = (Arc::clone(&shared), source.discovery);
+            std::thread::Builder::new().name(format!("kafka {}", plan.name)).spawn(move || attend(&shared, discovery))
         };
         let thread = thread.map_err(|error| ConnectorError::io(&plan.name, &error))?;
         Ok(Self {
@@ -198,6 +217,7 @@ impl KafkaSource {
             read: plan.read.clone(),
             read_schema: plan.read_schema.clone(),
             nulls,
+            grows: source.discovery.is_some(),
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -234,9 +254,9 @@ fn partitions(consumer: &BaseConsumer<Context>, source: &SourceOptions) -> Resul
                 }
             }
         }
-        Topics::Matching(regex) => {
+        topics @ Topics::Matching(_) => {
             let answer = ask(None)?;
-            answer.topics().iter().filter(|topic| regex.is_match(topic.name()) && !topic.name().starts_with("__")).for_each(&mut add);
+            answer.topics().iter().filter(|topic| topics.contain(topic.name())).for_each(&mut add);
             if found.is_empty() {
                 return Err(ConnectorError::new(health.name(), "no topic matches option \"topic-pattern\""));
             }
@@ -252,15 +272,29 @@ impl Source for KafkaSource {
     }
 
     fn open(&self, partition: usize) -> Result<Box<dyn PartitionReader>, ConnectorError> {
-        *lock(&self.shared.partitions[partition].feed) = Feed::Asked;
-        let place = &self.shared.partitions[partition];
-        Ok(Box::new(Reader {
-            shared: Arc::clone(&self.shared),
-            place: partition,
-            feed: None,
-            next: place.start,
-            done: place.end.is_some_and(|end| place.start >= end),
-        }))
+        let partition = self.shared.partition(partition);
+        *lock(&partition.feed) = Feed::Asked;
+        let next = if let Offset::Offset(start) = partition.start { start } else { 0 };
+        let done = partition.end.is_some_and(|end| next >= end);
+        Ok(Box::new(Reader { shared: Arc::clone(&self.shared), partition, feed: None, next, done }))
+    }
+
+    fn grows(&self) -> bool {
+        self.grows
+    }
+
+    fn discovered(&self) -> Option<Vec<PartitionInfo>> {
+        self.shared.asked.store(true, Ordering::Relaxed);
+        Some(std::mem::take(&mut lock(&self.shared.discovered)))
+    }
+
+    fn add(&self, info: &PartitionInfo) -> Result<(), ConnectorError> {
+        let number = info.name.rsplit_once('/').and_then(|(topic, number)| Some((topic, number.parse().ok()?)));
+        let (topic, number) = number.ok_or_else(|| ConnectorError::new(&info.name, "is no partition of a topic"))?;
+        // All its records were written while this run went on.
+        let partition = Partition { topic: topic.into(), number, start: Offset::Beginning, end: None, feed: Mutex::new(Feed::Idle) };
+        self.shared.partitions.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(partition));
+        Ok(())
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -301,31 +335,35 @@ impl Drop for KafkaSource {
     fn drop(&mut self) {
         self.end_thread();
         // Readers may outlive the source, and hold what they read; nothing more is fetched for them.
-        let mut feeds = self.shared.partitions.iter().map(|partition| lock(&partition.feed));
-        feeds.by_ref().for_each(|mut feed| *feed = Feed::Taken);
+        self.shared.partitions().iter().for_each(|partition| *lock(&partition.feed) = Feed::Taken);
     }
 }
 
-/// Tells of partitions that were added since the run began: they are read by the next run.
-fn look_for_partitions(shared: &Shared, told: &mut BTreeSet<(String, i32)>) {
-    let topics: BTreeSet<&str> = shared.partitions.iter().map(|partition| &*partition.topic).collect();
-    for topic in topics {
-        let Ok(answer) = shared.consumer.fetch_metadata(Some(topic), Duration::from_secs(1)) else { return };
-        for number in answer.topics().iter().flat_map(|it| it.partitions()).map(rdkafka::metadata::MetadataPartition::id) {
-            let known = shared.partitions.iter().any(|partition| *partition.topic == *topic && partition.number == number);
-            if !known && told.insert((topic.to_owned(), number)) {
-                tracing::warn!(
-                    "{}: partition {topic}/{number} was added and is not read; start the run again to read it",
-                    shared.health().name()
-                );
-            }
+/// Finds partitions that have come to be since the run began. A look that fails is made again when it is time for the next.
+fn look_for_partitions(shared: &Shared, told: &mut BTreeSet<(Arc<str>, i32)>) {
+    let ask = |topic| shared.consumer.fetch_metadata(topic, LOOK_TIMEOUT);
+    let answers: Vec<_> = match &shared.topics {
+        Topics::Named(names) => names.iter().map_while(|name| ask(Some(name)).ok()).collect(),
+        Topics::Matching(_) => ask(None).ok().into_iter().collect(),
+    };
+    let mut found = BTreeSet::new();
+    for topic in answers.iter().flat_map(|answer| answer.topics()).filter(|topic| shared.topics.contain(topic.name())) {
+        let name: Arc<str> = topic.name().into();
+        found.extend(topic.partitions().iter().map(|partition| (Arc::clone(&name), partition.id())));
+    }
+    let mut discovered = lock(&shared.discovered);
+    for partition in found {
+        if told.insert(partition.clone()) {
+            discovered.push(PartitionInfo { name: format!("{}/{}", partition.0, partition.1), bytes: None });
         }
     }
 }
 
 /// What the thread beside the readers does.
-fn attend(shared: &Arc<Shared>) {
-    let (mut turn, mut told) = (0u32, BTreeSet::new());
+fn attend(shared: &Arc<Shared>, discovery: Option<Duration>) {
+    let mut turn = 0u32;
+    let mut told: BTreeSet<(Arc<str>, i32)> = shared.partitions().iter().map(|it| (Arc::clone(&it.topic), it.number)).collect();
+    let mut next_look = discovery.map(Deadline::after);
     while !shared.stop.load(Ordering::Relaxed) {
         start_partitions(shared);
         // Errors reach the context; records have queues of their own by now.
@@ -336,27 +374,30 @@ fn attend(shared: &Arc<Shared>) {
         if turn.is_multiple_of(TURNS_PER_COMMIT) {
             commit(shared, CommitMode::Async);
         }
-        if shared.endless && turn.is_multiple_of(TURNS_PER_LOOK) {
+        if shared.asked.load(Ordering::Relaxed) && next_look.is_some_and(|look| look.over()) {
             look_for_partitions(shared, &mut told);
+            next_look = discovery.map(Deadline::after);
         }
     }
 }
 
 /// Assigns the partitions that readers wait for, and gives each a queue.
 fn start_partitions(shared: &Arc<Shared>) {
-    let asked = |(_, partition): &(usize, &Partition)| matches!(*lock(&partition.feed), Feed::Asked);
-    let places: Vec<usize> = shared.partitions.iter().enumerate().filter(asked).map(|(place, _)| place).collect();
-    if places.is_empty() {
+    let mut waiting = shared.partitions();
+    waiting.retain(|partition| matches!(*lock(&partition.feed), Feed::Asked));
+    if waiting.is_empty() {
         return;
     }
     let started = (|| {
-        let list = shared.list(places.iter().map(|place| (*place, shared.partitions[*place].start)))?;
+        let mut list = TopicPartitionList::new();
+        for partition in &waiting {
+            list.add_partition_offset(&partition.topic, partition.number, partition.start)?;
+        }
         shared.consumer.incremental_assign(&list)?;
         let mut queues = BTreeMap::new();
-        for place in &places {
-            let partition = &shared.partitions[*place];
+        for partition in &waiting {
             if let Some(queue) = shared.consumer.split_partition_queue(&partition.topic, partition.number) {
-                queues.insert((Arc::clone(&partition.topic), partition.number), (*place, VecDeque::new(), queue));
+                queues.insert((Arc::clone(&partition.topic), partition.number), (partition, VecDeque::new(), queue));
             }
         }
         // Fetching begins with the assignment: what came before a partition had a queue lies in the common one. It is first in order.
@@ -378,8 +419,8 @@ fn start_partitions(shared: &Arc<Shared>) {
     })();
     match started {
         Ok(queues) => {
-            for (place, early, queue) in queues.into_values() {
-                *lock(&shared.partitions[place].feed) = Feed::Ready(early, queue);
+            for (partition, early, queue) in queues.into_values() {
+                *lock(&partition.feed) = Feed::Ready(early, queue);
             }
         }
         Err(error) => shared.health().fail(format!("partitions cannot be assigned: {error}")),
@@ -404,7 +445,7 @@ fn commit(shared: &Shared, mode: CommitMode) {
 /// Reads a partition.
 struct Reader {
     shared: Arc<Shared>,
-    place: usize,
+    partition: Arc<Partition>,
     feed: Option<(VecDeque<OwnedMessage>, PartitionQueue<Context>)>,
     /// No record below is read.
     next: i64,
@@ -434,7 +475,7 @@ impl PartitionReader for Reader {
         if self.done {
             return Ok(Read::End);
         }
-        let partition = &self.shared.partitions[self.place];
+        let partition = &self.partition;
         if self.feed.is_none() {
             let mut feed = lock(&partition.feed);
             match std::mem::replace(&mut *feed, Feed::Taken) {

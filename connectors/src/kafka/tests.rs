@@ -267,7 +267,98 @@ fn rows_replace_each_other_and_tombstones_take_them_away() {
     );
     assert_eq!(errors[2].0, 5);
     let keyless = facts(&source_plan(&cluster, &[("topic", "t"), ("changes", "upsert")], &declared).options, Some(&declared));
-    assert!(keyless.expect_err("refused").contains("needs key.format and key.fields"));
+    assert!(keyless.expect_err("refused").contains("needs a PRIMARY KEY, or key.fields and key.format"));
+}
+
+/// The changes of a source, by record.
+fn changes(source: &dyn Source) -> (RecordBatch, Vec<i64>, Vec<u64>, Vec<RowError>) {
+    let (mut reader, mut decoder) = (source.open(0).expect("opened"), source.decoder());
+    let (mut batches, mut diffs, mut offsets, mut errors) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    loop {
+        match reader.next().expect("read") {
+            Read::Chunk(chunk) => {
+                let decoded = decoder.decode(chunk).expect("decoded");
+                let rows = decoded.columns.num_rows();
+                offsets.extend((0..rows).map(|row| decoded.offsets.get(row)));
+                diffs.extend(decoded.diffs.unwrap_or_else(|| vec![1; rows]));
+                errors.extend(decoded.errors);
+                batches.push(decoded.columns);
+            }
+            Read::Pending => std::thread::sleep(Duration::from_millis(1)),
+            Read::End => break,
+        }
+    }
+    (concat_batches(&batches[0].schema(), &batches).expect("one schema"), diffs, offsets, errors)
+}
+
+#[test]
+fn what_became_of_rows_is_written_and_read_in_envelopes() {
+    let schema = Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, false), Field::new("s", DataType::Utf8, true)]));
+    for format in ["debezium-json", "debezium-avro"] {
+        let cluster = cluster(&[("t", 1)]);
+        let mut plan = sink_plan(&cluster, &[("topic", "t"), ("format", format)], &schema, ChangelogKind::Retract);
+        plan.key = Some(vec![0]);
+        let mut sink = open_sink(&plan).expect("opened");
+        let epochs: [(&[&str], &[i64]); 3] = [
+            (&[r#"{"k":1,"s":"a"}"#, r#"{"k":2}"#], &[1, 1]),
+            (&[r#"{"k":1,"s":"a"}"#, r#"{"k":1,"s":"b"}"#], &[-1, 1]),
+            (&[r#"{"k":2}"#], &[-1]),
+        ];
+        for (epoch, (rows, diffs)) in epochs.into_iter().enumerate() {
+            sink.write(&batch(&schema, rows), Some(diffs)).expect("written");
+            sink.end_epoch(epoch as u64).expect("acknowledged");
+        }
+        if format == "debezium-json" {
+            let found: Vec<_> = records(&cluster, "t", 4).iter().map(|message| (text(message.key()), text(message.payload()))).collect();
+            let updated = r#"{"before":{"k":1,"s":"a"},"after":{"k":1,"s":"b"},"op":"u"}"#;
+            assert_eq!(found[2], (Some("{\"k\":1}".into()), Some(updated.into())));
+        }
+        produce(&cluster, "t", &[(0, Some("{\"k\":2}"), None), (0, None, Some("oops"))]);
+        let options = [("topic", "t"), ("end", "latest"), ("format", format)];
+        let mut plan = source_plan(&cluster, &options, &schema);
+        let known = facts(&plan.options, Some(&schema)).expect("valid");
+        assert_eq!((known.changelog, known.changelog_with(true)), (ChangelogKind::Retract, ChangelogKind::Upsert));
+        let (rows, diffs, offsets, errors) = changes(open_source(&plan).expect("opened").as_ref());
+        assert_eq!(rows.column(0).as_primitive::<Int64Type>().values().to_vec(), [1, 2, 1, 1, 2], "{format}");
+        assert_eq!((diffs, offsets), (vec![1, 1, -1, 1, -1], vec![0, 1, 2, 2, 3]), "{format}");
+        assert_eq!(errors.iter().map(|error| (error.offset, &*error.raw)).collect::<Vec<_>>(), [(5, &b"oops"[..])], "a tombstone is none");
+        // With a key, rows replace each other.
+        (plan.changelog, plan.key) = (ChangelogKind::Upsert, Some(vec![0]));
+        let (_, diffs, offsets, _) = changes(open_source(&plan).expect("opened").as_ref());
+        assert_eq!((diffs, offsets), (vec![1, 1, 1, -1], vec![0, 1, 2, 3]), "{format}");
+    }
+    let refused = |pairs: &[(&str, &str)]| facts(&testing::options(pairs), Some(&schema)).expect_err("refused");
+    let base = [("brokers", "b:1"), ("topic", "t"), ("format", "debezium-json")];
+    assert!(refused(&[&base[..], &[("changes", "append")]].concat()).contains("leave out changes = 'append'"));
+    assert!(refused(&[&base[..], &[("key.format", "debezium-json"), ("key.fields", "k")]].concat()).contains("is for values"));
+}
+
+#[test]
+fn the_primary_key_is_the_key_of_records_that_replace_each_other() {
+    let completed = |called: &str, pairs: &[(&str, &str)], key: Option<&[String]>| {
+        let mut all = testing::options(pairs);
+        complete(called, &mut all, key).map(|()| ["changes", "key.fields", "key.format"].map(|name| all.get(name).map(str::to_owned)))
+    };
+    let key = ["a".to_owned(), "b".to_owned()];
+    let some = |word: &str| Some(word.to_owned());
+    assert_eq!(completed("upsert-kafka", &[], Some(&key)), Ok([some("upsert"), some("a;b"), some("json")]));
+    assert_eq!(
+        completed("kafka", &[("changes", "upsert"), ("key.format", "csv")], Some(&key)),
+        Ok([some("upsert"), some("a;b"), some("csv")])
+    );
+    assert_eq!(completed("kafka", &[], Some(&key)), Ok([None, None, None]));
+    for wrong in [("changes", "op"), ("format", "debezium-json")] {
+        assert!(completed("Upsert-Kafka", &[wrong], None).expect_err("refused").contains("newest row of each key"));
+    }
+    let needs = |pairs: &[(&str, &str)], changelog| needs_key(&testing::options(pairs), changelog);
+    let (append, retract) = (ChangelogKind::AppendOnly, ChangelogKind::Retract);
+    assert_eq!(needs(&[], retract), Some("changes = 'op'"));
+    assert_eq!(needs(&[("changes", "upsert")], append), Some("changes = 'op'"));
+    for (options, changelog) in
+        [(&[][..], append), (&[("changes", "op")], retract), (&[("key.fields", "a")], retract), (&[("format", "debezium-json")], retract)]
+    {
+        assert_eq!(needs(options, changelog), None, "{options:?}");
+    }
 }
 
 #[test]
@@ -473,4 +564,33 @@ fn a_record_that_is_too_large_fails_the_run() {
     sink.write(&batch(&schema, &[&long]), None).expect("taken");
     let error = sink.end_epoch(1).expect_err("refused").to_string();
     assert!(error.contains("larger than the brokers take"), "{error}");
+}
+
+#[test]
+fn a_topic_that_comes_to_match_is_found_and_read_from_its_beginning() {
+    let cluster = cluster(&[("a1", 1), ("b1", 1)]);
+    let plan = source_plan(&cluster, &[("topic-pattern", "a\\d"), ("partition-discovery", "50ms")], &numbers());
+    let source = open_source(&plan).expect("opened");
+    assert!(source.grows());
+    assert_eq!(source.partitions().len(), 1);
+    assert_eq!(source.discovered(), Some(vec![]));
+    cluster.create_topic("a2", 2, 1).expect("a topic");
+    cluster.create_topic("b2", 2, 1).expect("a topic");
+    produce(&cluster, "a2", &[(1, None, Some("{\"n\": 7}")), (1, None, Some("{\"n\": 8}"))]);
+    let mut found = Vec::new();
+    for _ in 0..1_000 {
+        found.extend(source.discovered().expect("it goes on"));
+        if found.len() == 2 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let names: Vec<&str> = found.iter().map(|info| info.name.as_str()).collect();
+    assert_eq!(names, ["a2/0", "a2/1"]);
+    found.iter().for_each(|info| source.add(info).expect("a partition"));
+    let mut reader = source.open(2).expect("opened");
+    let got = read(source.as_ref(), reader.as_mut(), &plan.read_schema, 2).expect("read");
+    assert_eq!((integers(&got, 0), got.offsets), (vec![7, 8], vec![0, 1]));
+    let bounded = source_plan(&cluster, &[("topic", "a1"), ("end", "latest")], &numbers());
+    assert!(!open_source(&bounded).expect("opened").grows());
 }

@@ -171,6 +171,7 @@ impl<'a> Catalog<'a> {
             return Err(vec![PlanError::new("plan::wrong_connector", message, span).help("Name a connector that can be written.")]);
         }
         let options = options::resolve(spec, settings, Side::Sink, &name.value, name.span)?;
+        let options = options::complete(self.connectors, settings, options, columns, name.span).map_err(|error| vec![error])?;
         let mut errors = Vec::new();
         let mut fields = Vec::new();
         let known = self.connectors.metadata(spec.name);

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::find_name;
 use crate::connector::{ConnectorCatalog, ConnectorSpec, OptionKind, OptionSpec, Options, Side};
 use crate::duration::parse_us;
 use crate::error::nearest;
-use crate::statement::OptionSetting;
+use crate::statement::{Columns, Name, OptionSetting};
 use crate::{PlanError, Span};
 
 /// The connector a statement names, with the setting that does.
@@ -31,6 +32,25 @@ pub(super) fn connector<'a>(
         };
         PlanError::new("plan::unknown_connector", format!("connector \"{}\" does not exist", setting.value), setting.value_span).help(help)
     })
+}
+
+/// Options of a statement, checked, and completed by the rest of it.
+pub(super) fn complete(
+    connectors: &dyn ConnectorCatalog,
+    settings: &[OptionSetting],
+    mut options: Options,
+    columns: Option<&Columns>,
+    span: Span,
+) -> Result<Options, PlanError> {
+    let Some(setting) = settings.iter().find(|setting| setting.key.eq_ignore_ascii_case("connector")) else { return Ok(options) };
+    let key: Option<Vec<String>> = columns.and_then(|columns| {
+        let all = || columns.columns.iter().map(|column| column.name.value.as_str());
+        let declared = |name: &Name| find_name(all(), name).and_then(|place| all().nth(place)).unwrap_or(&name.value).to_owned();
+        Some(columns.primary_key.as_ref()?.columns.iter().map(declared).collect())
+    });
+    let completed = connectors.complete(&setting.value, &mut options, key.as_deref());
+    completed.map_err(|reason| PlanError::new("plan::wrong_option", reason, span))?;
+    Ok(options)
 }
 
 fn allows(spec: &OptionSpec, side: Side) -> bool {

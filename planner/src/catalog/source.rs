@@ -117,6 +117,8 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
     let (timing_options, own): (Vec<_>, Vec<_>) = create.options.iter().cloned().partition(|setting| timing::is_option(&setting.key));
     let timing = timing::resolve(&timing_options, name)?;
     let options = options::resolve(spec, &own, Side::Source, name, create.name.span)?;
+    let options = options::complete(catalog.connectors, &create.options, options, create.columns.as_ref(), create.name.span)
+        .map_err(|error| vec![error])?;
 
     let columns = create.columns.as_ref().map_or(&[][..], |columns| &columns.columns);
     let mut errors = duplicates(columns);

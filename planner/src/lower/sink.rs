@@ -69,7 +69,8 @@ impl Lowering<'_> {
         connectors
             .check_sink(&request.connector, &request.options, &schema, rel.props.changelog)
             .map_err(|reason| vec![PlanError::new("plan::sink", reason, request.span).label(format!("sink \"{}\"", request.name))])?;
-        let key = sink_key(&rel, &request, connectors.needs_key(&request.connector, &request.options)).map_err(|error| vec![*error])?;
+        let needed = connectors.needs_key(&request.connector, &request.options, rel.props.changelog);
+        let key = sink_key(&rel, &request, needed).map_err(|error| vec![*error])?;
         let id = SinkId(u32::try_from(self.sinks.len()).unwrap_or(u32::MAX));
         let time = rel.props.watermarks.iter().filter(|(_, watermark)| watermark.domain == TimeDomain::EventTime);
         self.sinks.push(SinkPlan {
@@ -181,17 +182,15 @@ impl Lowering<'_> {
 }
 
 /// The columns that identify a row of the sink: those declared, else those known of the query. A sink that keeps one row for each key
-/// needs one that holds.
-fn sink_key(rel: &Rel, request: &SinkRequest<'_>, needed: bool) -> std::result::Result<Option<Vec<usize>>, Box<PlanError>> {
+/// needs one that holds; `needed` is how it writes each change instead.
+fn sink_key(rel: &Rel, request: &SinkRequest<'_>, needed: Option<&str>) -> std::result::Result<Option<Vec<usize>>, Box<PlanError>> {
     let known = &rel.props.unique_keys;
     let names = |key: &[usize]| key.iter().map(|place| rel.schema().field(*place).name().as_str()).collect::<Vec<_>>().join(", ");
     let key = request.key.clone().or_else(|| known.first().cloned());
-    if !needed {
-        return Ok(key);
-    }
+    let Some(each_change) = needed else { return Ok(key) };
     let Some(key) = key else {
         let message = format!("sink \"{}\" keeps one row for each key, and the rows of this query have none", request.name);
-        let help = "Group by what identifies a row, or write each change: changelog.mode = 'retract'.";
+        let help = format!("Group by what identifies a row, or write each change: {each_change}.");
         return Err(Box::new(PlanError::new("plan::sink_key", message, request.span).help(help)));
     };
     // Rows that are unique by some columns are unique by more.
@@ -201,9 +200,9 @@ fn sink_key(rel: &Rel, request: &SinkRequest<'_>, needed: bool) -> std::result::
     let message = format!("sink \"{}\" keeps one row for each {}, and this query may have several", request.name, names(&key));
     let help = match known.first() {
         Some(unique) => {
-            format!("Its rows differ by {}: make that the PRIMARY KEY, or write each change: changelog.mode = 'retract'.", names(unique))
+            format!("Its rows differ by {}: make that the PRIMARY KEY, or write each change: {each_change}.", names(unique))
         }
-        None => format!("Group by {}, or write each change: changelog.mode = 'retract'.", names(&key)),
+        None => format!("Group by {}, or write each change: {each_change}.", names(&key)),
     };
     Err(Box::new(PlanError::new("plan::sink_key", message, request.span).help(help)))
 }

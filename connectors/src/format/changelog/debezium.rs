@@ -20,12 +20,30 @@ const AFTER: usize = 1;
 /// Decodes chunks of envelopes, one a line.
 #[derive(Debug)]
 pub(crate) struct DebeziumDecoder {
-    read: SchemaRef,
     inner: NdjsonDecoder,
+    reading: EnvelopeReading,
+}
+
+/// What envelopes mean, however they are encoded.
+#[derive(Debug)]
+pub(crate) struct EnvelopeReading {
+    read: SchemaRef,
     options: DebeziumOptions,
     upsert: bool,
     /// The key among the columns read.
     key: Vec<usize>,
+}
+
+/// The rows of some envelopes.
+pub(crate) struct EnvelopeRows {
+    /// The columns read.
+    pub(crate) columns: Vec<ArrayRef>,
+    /// The envelope that each row comes from, ascending.
+    pub(crate) records: Vec<usize>,
+    /// +1 or −1 for each row; `None` when all are +1.
+    pub(crate) diffs: Option<Vec<i64>>,
+    /// Envelopes that mean nothing, ascending, and why.
+    pub(crate) errors: Vec<(usize, String)>,
 }
 
 /// The parts of an envelope, for all records of a chunk.
@@ -64,9 +82,38 @@ impl DebeziumDecoder {
         options: &DebeziumOptions,
         meaning: &Meaning,
     ) -> Result<Self, ConnectorError> {
+        let reading = EnvelopeReading::new(read, options, meaning);
+        let json = NdjsonOptions { fail_on_missing_field: false, ..json.clone() };
+        Ok(Self { inner: NdjsonDecoder::new(reading.schema(true), json)?.with_tombstones(), reading })
+    }
+
+    /// Decodes whole lines, as [`NdjsonDecoder::decode`] does.
+    pub(crate) fn decode(&mut self, bytes: &[u8], base_offset: u64) -> Decoded {
+        let Decoded { columns, offsets, mut errors, .. } = self.inner.decode(bytes, base_offset);
+        let rows = self.reading.rows(columns.columns(), columns.num_rows());
+        for (record, reason) in rows.errors {
+            let offset = offsets.get(record);
+            let at = usize::try_from(offset - base_offset).unwrap_or(usize::MAX);
+            errors.push(RowError { offset, raw: line_at(bytes, at).to_vec(), reason });
+        }
+        errors.sort_by_key(|error| error.offset);
+        let columns = assemble(&self.reading.read, rows.columns, rows.records.len());
+        let offsets = rows.records.iter().map(|record| offsets.get(*record)).collect();
+        Decoded { columns, offsets: Offsets::Each(Arc::new(offsets)), diffs: rows.diffs, errors }
+    }
+}
+
+impl EnvelopeReading {
+    pub(crate) fn new(read: &SchemaRef, options: &DebeziumOptions, meaning: &Meaning) -> Self {
+        let key = (0..read.fields().len()).filter(|at| meaning.is_key(read.field(*at))).collect();
+        Self { read: Arc::clone(read), options: options.clone(), upsert: meaning.upsert, key }
+    }
+
+    /// The columns to decode of an envelope; `wrapped`: it may also stand in a payload beside its schema.
+    pub(crate) fn schema(&self, wrapped: bool) -> SchemaRef {
         // The row before is whole only where the database was told to log it; what is missing is judged where it matters.
-        let before = DataType::Struct(Fields::from(relaxed(read, |_| false)));
-        let after = DataType::Struct(read.fields().clone());
+        let before = DataType::Struct(Fields::from(relaxed(&self.read, |_| false)));
+        let after = DataType::Struct(self.read.fields().clone());
         let parts = || {
             vec![
                 Arc::new(Field::new("before", before.clone(), true)),
@@ -75,53 +122,46 @@ impl DebeziumDecoder {
             ]
         };
         let mut fields = parts();
-        fields.push(Arc::new(Field::new("payload", DataType::Struct(Fields::from(parts())), true)));
-        let json = NdjsonOptions { fail_on_missing_field: false, ..json.clone() };
-        let inner = NdjsonDecoder::new(schema_of(fields), json)?.with_tombstones();
-        let key = (0..read.fields().len()).filter(|at| meaning.is_key(read.field(*at))).collect();
-        Ok(Self { read: Arc::clone(read), inner, options: options.clone(), upsert: meaning.upsert, key })
+        if wrapped {
+            fields.push(Arc::new(Field::new("payload", DataType::Struct(Fields::from(parts())), true)));
+        }
+        schema_of(fields)
     }
 
-    /// Decodes whole lines, as [`NdjsonDecoder::decode`] does.
-    pub(crate) fn decode(&mut self, bytes: &[u8], base_offset: u64) -> Decoded {
-        let decoded = self.inner.decode(bytes, base_offset);
-        let Decoded { columns, offsets, mut errors, .. } = decoded;
-        let parts = columns.columns();
+    /// What some envelopes do, decoded in the columns asked for.
+    pub(crate) fn rows(&self, parts: &[ArrayRef], records: usize) -> EnvelopeRows {
         let compared = if self.upsert { &self.key[..] } else { &[] };
         let bare = Envelopes::new(&parts[..3], compared);
-        let payload = parts[3].as_struct();
-        let wrapped = Envelopes::new(payload.columns(), compared);
+        let payload = parts.get(3).map(|payload| payload.as_struct());
+        let wrapped = payload.map(|payload| (payload, Envelopes::new(payload.columns(), compared)));
         let mut rows = Rows::default();
-        for row in 0..columns.num_rows() {
-            let in_payload = payload.is_valid(row);
-            let (envelope, side) = if in_payload { (&wrapped, 2) } else { (&bare, 0) };
-            let fits = self.options.schema_include.is_none_or(|wanted| wanted == in_payload);
+        let mut errors = Vec::new();
+        for record in 0..records {
+            let in_payload = wrapped.as_ref().filter(|(payload, _)| payload.is_valid(record));
+            let (envelope, side) = in_payload.map_or((&bare, 0), |(_, envelope)| (envelope, 2));
+            let fits = wrapped.is_none() || self.options.schema_include.is_none_or(|wanted| wanted == in_payload.is_some());
             let result = match fits {
-                true => self.envelope(envelope, row, side, offsets.get(row), &mut rows),
-                false if in_payload => Err("the envelope stands in a payload; leave out debezium-json.schema-include = 'false'".into()),
+                true => self.envelope(envelope, record, side, &mut rows),
+                false if in_payload.is_some() => {
+                    Err("the envelope stands in a payload; leave out debezium-json.schema-include = 'false'".into())
+                }
                 false => Err("there is no payload; leave out debezium-json.schema-include = 'true'".into()),
             };
-            if let Err(reason) = result {
-                let offset = offsets.get(row);
-                let at = usize::try_from(offset - base_offset).unwrap_or(usize::MAX);
-                errors.push(RowError { offset, raw: line_at(bytes, at).to_vec(), reason });
-            }
+            errors.extend(result.err().map(|reason| (record, reason)));
         }
-        errors.sort_by_key(|error| error.offset);
-        let sides = [bare.before, bare.after, wrapped.before, wrapped.after];
-        let columns = (0..self.read.fields().len())
-            .map(|column| {
-                let columns: Vec<&dyn Array> = sides.iter().map(|side| side.column(column).as_ref()).collect();
-                interleave(&columns, &rows.places).unwrap_or_else(|error| panic!("columns of one type: {error}"))
-            })
-            .collect();
-        let columns = assemble(&self.read, columns, rows.places.len());
+        let mut sides = vec![bare.before, bare.after];
+        sides.extend(wrapped.iter().flat_map(|(_, envelope)| [envelope.before, envelope.after]));
+        let column = |column: usize| {
+            let columns: Vec<&dyn Array> = sides.iter().map(|side| side.column(column).as_ref()).collect();
+            interleave(&columns, &rows.places).unwrap_or_else(|error| panic!("columns of one type: {error}"))
+        };
+        let columns = (0..self.read.fields().len()).map(column).collect();
         let diffs = rows.diffs.iter().any(|diff| *diff != 1).then_some(rows.diffs);
-        Decoded { columns, offsets: Offsets::Each(Arc::new(rows.offsets)), diffs, errors }
+        EnvelopeRows { columns, records: rows.records, diffs, errors }
     }
 
     /// The rows of one envelope. `side` is where its rows lie among the columns that are interleaved.
-    fn envelope(&self, envelope: &Envelopes<'_>, row: usize, side: usize, offset: u64, rows: &mut Rows) -> Result<(), String> {
+    fn envelope(&self, envelope: &Envelopes<'_>, row: usize, side: usize, rows: &mut Rows) -> Result<(), String> {
         if !envelope.is_there(row) {
             return Err("there is no \"before\", \"after\" or \"op\" in it: this is no Debezium record".into());
         }
@@ -146,10 +186,10 @@ impl DebeziumDecoder {
         }
         if takes && before && (!adds || !self.upsert || self.key_changes(envelope, row)) {
             self.check_before(envelope.before, row)?;
-            rows.push((side + BEFORE, row), -1, offset);
+            rows.push((side + BEFORE, row), -1, row);
         }
         if adds {
-            rows.push((side + AFTER, row), 1, offset);
+            rows.push((side + AFTER, row), 1, row);
         }
         Ok(())
     }
@@ -171,18 +211,18 @@ impl DebeziumDecoder {
     }
 }
 
-/// Rows to be put together: where each lies, its diff and its offset.
+/// Rows to be put together: where each lies, its diff and its record.
 #[derive(Default)]
 struct Rows {
     places: Vec<(usize, usize)>,
     diffs: Vec<i64>,
-    offsets: Vec<u64>,
+    records: Vec<usize>,
 }
 
 impl Rows {
-    fn push(&mut self, place: (usize, usize), diff: i64, offset: u64) {
+    fn push(&mut self, place: (usize, usize), diff: i64, record: usize) {
         self.places.push(place);
         self.diffs.push(diff);
-        self.offsets.push(offset);
+        self.records.push(record);
     }
 }

@@ -9,9 +9,9 @@ mod options;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use debezium::DebeziumDecoder;
+pub(crate) use debezium::{DebeziumDecoder, EnvelopeReading};
 pub(crate) use marked::MarkedDecoder;
-pub(crate) use options::{Changes, DebeziumOptions, Marks, NO_CHANGES, SPECS};
+pub(crate) use options::{Changes, DebeziumOptions, Marks, NO_CHANGES, SCHEMA_INCLUDE_SPEC, SPECS};
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ fn assemble(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> RecordBa
 }
 
 /// The values that lie under nulls are the type's zero, or an empty text.
-fn without_nulls(column: &ArrayRef) -> ArrayRef {
+pub(crate) fn without_nulls(column: &ArrayRef) -> ArrayRef {
     let data = column.to_data().into_builder().nulls(None).build();
     make_array(data.unwrap_or_else(|error| panic!("a column of values without nulls: {error}")))
 }

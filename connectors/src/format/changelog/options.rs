@@ -38,16 +38,19 @@ pub(crate) const SPECS: &[OptionSpec] = &[
         default: None,
         help: "The column with how often the row is added, or taken back when negative.",
     },
-    OptionSpec {
-        name: SCHEMA_INCLUDE,
-        aliases: &[],
-        kind: OptionKind::Flag,
-        side: Side::Source,
-        required: false,
-        default: None,
-        help: "Whether Debezium's envelope stands in a payload beside its schema; if not given, each record shows.",
-    },
+    SCHEMA_INCLUDE_SPEC,
 ];
+
+/// The option of envelopes in JSON.
+pub(crate) const SCHEMA_INCLUDE_SPEC: OptionSpec = OptionSpec {
+    name: SCHEMA_INCLUDE,
+    aliases: &["value.debezium-json.schema-include"],
+    kind: OptionKind::Flag,
+    side: Side::Source,
+    required: false,
+    default: None,
+    help: "Whether Debezium's envelope stands in a payload beside its schema; if not given, each record shows.",
+};
 
 /// How records tell what they do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 mod avro;
 mod avro_write;
 mod delimited;
+mod envelope;
 mod raw;
 mod registry;
 #[cfg(test)]
@@ -20,10 +21,13 @@ use tidemark_planner::connector::{OptionKind, OptionSpec, Options, Side};
 use avro::{AvroMessages, AvroSchema};
 use avro_write::AvroEncoding;
 pub(crate) use delimited::{CsvEncoding, CsvMessages, JsonEncoding, JsonMessages};
+pub(crate) use envelope::envelopes;
+use envelope::{EnvelopeMessages, envelope_schema};
 pub(crate) use raw::{RawEncoding, RawMessages};
 use registry::Registry;
 pub(crate) use registry::SchemaKind;
 
+use super::changelog::{DebeziumOptions, Meaning};
 use super::csv::CsvOptions;
 use super::ndjson::NdjsonOptions;
 
@@ -34,18 +38,27 @@ pub(crate) enum MessageFormat {
     Csv(CsvOptions),
     Raw,
     Avro(AvroSchema),
+    /// Debezium's envelopes in one of the others.
+    Debezium(Box<MessageFormat>, DebeziumOptions),
 }
 
 /// Options of formats that are of messages only.
 pub(crate) const SPECS: &[OptionSpec] = &[
+    super::changelog::SCHEMA_INCLUDE_SPEC,
     OptionSpec {
         name: "schema-registry",
-        aliases: &["avro-confluent.url", "value.avro-confluent.url", "avro-confluent.schema-registry.url"],
+        aliases: &[
+            "avro-confluent.url",
+            "value.avro-confluent.url",
+            "avro-confluent.schema-registry.url",
+            "debezium-avro-confluent.url",
+            "value.debezium-avro-confluent.url",
+        ],
         kind: OptionKind::Text,
         side: Side::Both,
         required: false,
         default: None,
-        help: "Where the schema registry of format avro-confluent is reached: http://host:port.",
+        help: "Where the schema registry is reached: http://host:port. avro-confluent needs it; debezium-avro uses it if it is given.",
     },
     OptionSpec {
         name: "schema-registry.login",
@@ -77,7 +90,8 @@ pub(crate) const SPECS: &[OptionSpec] = &[
 ];
 
 /// Formats of keys and values.
-pub(crate) const FORMATS: &[&str] = &["json", "ndjson", "csv", "raw", "avro", "avro-confluent"];
+pub(crate) const FORMATS: &[&str] =
+    &["json", "ndjson", "csv", "raw", "avro", "avro-confluent", "debezium-json", "debezium-avro", "debezium-avro-confluent"];
 
 impl MessageFormat {
     /// The format of a name, with its options.
@@ -88,25 +102,44 @@ impl MessageFormat {
             "raw" => Self::Raw,
             "avro" => Self::Avro(AvroSchema::Fixed(options.get("avro.schema").filter(|_| kind == SchemaKind::Value).map(str::to_owned))),
             "avro-confluent" => {
-                let url = options.get("schema-registry").ok_or("format avro-confluent needs option \"schema-registry\"")?;
+                let url = options.get("schema-registry").ok_or_else(|| format!("format {name} needs option \"schema-registry\""))?;
                 let (login, topic) = (options.get("schema-registry.login"), options.get("topic").unwrap_or_default());
                 Self::Avro(AvroSchema::Registry(Registry::new(url, login, topic, options.get("schema-registry.subject"))?))
             }
+            _ if name.starts_with("debezium-") && kind == SchemaKind::Key => {
+                return Err(format!("format {name} is for values: a key has no row before and after"));
+            }
+            "debezium-json" => Self::debezium("json", kind, options)?,
+            "debezium-avro" if options.get("schema-registry").is_none() => Self::debezium("avro", kind, options)?,
+            "debezium-avro" | "debezium-avro-confluent" => Self::debezium("avro-confluent", kind, options)?,
             other => return Err(format!("format \"{other}\" is not known; use {}", FORMATS.join(", "))),
         })
     }
 
+    fn debezium(rows: &str, kind: SchemaKind, options: &Options) -> Result<Self, String> {
+        if options.flag("fail-on-missing-field") {
+            return Err("option \"fail-on-missing-field\" is not for Debezium's envelopes; declare columns NOT NULL".into());
+        }
+        Ok(Self::Debezium(Box::new(Self::from_options(rows, kind, options)?), DebeziumOptions::from_options(options)))
+    }
+
+    /// Whether a value says itself what it does to a table.
+    pub(crate) fn is_changelog(&self) -> bool {
+        matches!(self, Self::Debezium(..))
+    }
+
     /// A decoder. `all` are the columns that a value holds, `read` those among them that are decoded.
-    pub(crate) fn decoder(&self, all: &SchemaRef, read: &SchemaRef) -> Result<Box<dyn MessageDecoder>, String> {
+    pub(crate) fn decoder(&self, all: &SchemaRef, read: &SchemaRef, meaning: &Meaning) -> Result<Box<dyn MessageDecoder>, String> {
         Ok(match self {
             Self::Json(options) => Box::new(JsonMessages::new(read.clone(), options.clone())?),
             Self::Csv(options) => Box::new(CsvMessages::new(all, read.clone(), options.clone())?),
             Self::Raw => Box::new(RawMessages::new(all, read)?),
             Self::Avro(schema) => Box::new(AvroMessages::new(all, read, schema.clone())?),
+            Self::Debezium(rows, options) => Box::new(EnvelopeMessages::new(rows, options, all, read, meaning)?),
         })
     }
 
-    /// An encoder of rows of a schema.
+    /// An encoder of rows of a schema; of Debezium's, of what [`envelopes`] makes of them.
     pub(crate) fn encoder(&self, schema: &SchemaRef, kind: SchemaKind) -> Result<Box<dyn MessageEncoder>, String> {
         Ok(match self {
             Self::Json(options) => Box::new(JsonEncoding::new(schema.clone(), options)?),
@@ -114,6 +147,7 @@ impl MessageFormat {
             Self::Raw => Box::new(RawEncoding::new(schema)?),
             Self::Avro(AvroSchema::Fixed(_)) => Box::new(AvroEncoding::new(schema, None, kind)?),
             Self::Avro(AvroSchema::Registry(registry)) => Box::new(AvroEncoding::new(schema, Some(registry.clone()), kind)?),
+            Self::Debezium(rows, _) => rows.encoder(&envelope_schema(schema), kind)?,
         })
     }
 }

@@ -43,7 +43,7 @@ proptest! {
     ) {
         let columns = schema(&[("n", DataType::Utf8)]);
         let format = format(name, &[]);
-        let mut decoder = format.decoder(&columns, &columns).unwrap();
+        let mut decoder = format.decoder(&columns, &columns, &Meaning::default()).unwrap();
         let whole = decoder.decode(&values(messages.iter().map(|it| it.as_deref().map(str::as_bytes)))).unwrap();
         let (mut rows, mut wrong, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         for (place, message) in messages.iter().enumerate() {
@@ -93,8 +93,11 @@ fn every_format_reads_what_it_writes() {
     for name in ["json", "csv", "avro"] {
         let format = format(name, &[]);
         let messages = encoded(&format, &rows);
-        let decoded =
-            format.decoder(&rows.schema(), &rows.schema()).unwrap().decode(&values(messages.iter().map(|it| Some(it.as_slice())))).unwrap();
+        let decoded = format
+            .decoder(&rows.schema(), &rows.schema(), &Meaning::default())
+            .unwrap()
+            .decode(&values(messages.iter().map(|it| Some(it.as_slice()))))
+            .unwrap();
         assert_eq!(decoded.errors, [], "{name}");
         for (field, (found, wanted)) in rows.schema().fields().iter().zip(decoded.columns.iter().zip(rows.columns())) {
             // The empty text is null in CSV.
@@ -152,7 +155,7 @@ fn avro_of_others_is_read_and_other_columns_are_passed_over() {
         ("absent", DataType::Int32),
     ]);
     let format = format("avro", &[("avro.schema", text)]);
-    let mut decoder = format.decoder(&columns, &columns).expect("a decoder");
+    let mut decoder = format.decoder(&columns, &columns, &Meaning::default()).expect("a decoder");
     let (first, cut) = (datum(7), datum(8)[..10].to_vec());
     let decoded = decoder.decode(&values([Some(first.as_slice()), Some(&cut), None, Some(&first)])).expect("decoded");
     let (rows, errors) = places(&decoded);
@@ -171,7 +174,7 @@ proptest! {
     #[test]
     fn any_bytes_are_told_from_avro(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         let columns = sample().schema();
-        let mut decoder = format("avro", &[]).decoder(&columns, &columns).unwrap();
+        let mut decoder = format("avro", &[]).decoder(&columns, &columns, &Meaning::default()).unwrap();
         let decoded = decoder.decode(&values([Some(bytes.as_slice())])).unwrap();
         prop_assert_eq!(decoded.rows + decoded.errors.len(), 1);
     }
@@ -227,7 +230,7 @@ fn schemas_are_registered_and_found() {
     let rows = sample();
     let messages = encoded(&format, &rows);
     assert!(messages.iter().all(|message| message.starts_with(&[0, 0, 0, 0, 7])));
-    let mut decoder = format.decoder(&rows.schema(), &rows.schema()).expect("a decoder");
+    let mut decoder = format.decoder(&rows.schema(), &rows.schema(), &Meaning::default()).expect("a decoder");
     let unknown = [0, 0, 0, 0, 9, 1, 2];
     let all = messages.iter().map(|it| Some(it.as_slice())).chain([Some(&unknown[..]), Some(b"{}")]);
     let decoded = decoder.decode(&values(all)).expect("decoded");
