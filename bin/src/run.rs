@@ -182,7 +182,9 @@ fn sentence(error: &RunError) -> String {
         RunError::Evaluation { .. } => {
             format!("{error}\n  ON ERROR SKIP or ON ERROR DEAD_LETTER '<path>' in CREATE SOURCE lets a run go on without such results")
         }
-        RunError::BadRow { .. } | RunError::Connector { .. } | RunError::Worker(_) | RunError::Peer { .. } => error.to_string(),
+        RunError::BadRow { .. } | RunError::Connector { .. } | RunError::Limit { .. } | RunError::Worker(_) | RunError::Peer { .. } => {
+            error.to_string()
+        }
     }
 }
 

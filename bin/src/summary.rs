@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use tidemark_dataflow::report::{LateReport, RunReport};
+use tidemark_dataflow::report::{LateReport, RunReport, StateReport};
 use tidemark_planner::duration::format_us;
 
 use crate::figures;
@@ -98,6 +98,9 @@ impl<'a> Summary<'a> {
             if let Some(late) = &operator.late_rows {
                 facts.extend(late_facts(late));
             }
+            if let Some(limits) = &operator.limits {
+                facts.extend(limit_facts(limits));
+            }
             if operator.errors > 0 {
                 facts.push(format!("{} could not be computed", figures::counted(operator.errors, "result")));
             }
@@ -166,6 +169,31 @@ fn late_facts(late: &LateReport) -> Vec<String> {
         .collect();
     if classes.len() > 1 {
         facts.push(format!("of them {}", classes.join(", ")));
+    }
+    facts
+}
+
+/// What limits on state have done.
+fn limit_facts(limits: &StateReport) -> Vec<String> {
+    let went = |groups: u64, how: &str| {
+        let settings: Vec<&str> = limits.by_setting.iter().map(|class| class.setting).collect();
+        format!("{} {how} ({})", figures::counted(groups, "group"), settings.join(", "))
+    };
+    let mut facts = Vec::new();
+    if limits.expired + limits.evicted > 0 {
+        let how = match (limits.expired, limits.evicted) {
+            (_, 0) => "expired",
+            (0, _) => "evicted",
+            _ => "expired or evicted",
+        };
+        facts.push(went(limits.expired + limits.evicted, how));
+    }
+    if limits.refused_groups > 0 {
+        let rows = figures::counted(limits.refused_rows, "row");
+        facts.push(format!("{} with {rows} not taken in", figures::counted(limits.refused_groups, "group")));
+    }
+    if limits.sealed_rows > 0 {
+        facts.push(format!("{} dropped: their group was sealed", figures::counted(limits.sealed_rows, "row")));
     }
     facts
 }

@@ -42,6 +42,7 @@ fn settings_table() -> String {
         let kind = match spec.kind {
             SettingKind::Text => "text".to_owned(),
             SettingKind::Integer { min } => format!("whole number from {min}"),
+            SettingKind::Duration => "duration".to_owned(),
             SettingKind::Flag => "`true` or `false`".to_owned(),
             SettingKind::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
         };

@@ -59,6 +59,8 @@ pub enum Stage {
     Compute,
     /// A row came too late for its window: it is kept as text.
     Late,
+    /// A group was not taken in, since a limit on state was reached: it is kept as text.
+    Refused,
 }
 
 impl Stage {
@@ -69,6 +71,7 @@ impl Stage {
             Self::Evaluate => "evaluate",
             Self::Compute => "compute",
             Self::Late => "late",
+            Self::Refused => "refused",
         }
     }
 }

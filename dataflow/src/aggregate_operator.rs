@@ -22,12 +22,15 @@ use timely::dataflow::operators::{Capability, Concat};
 use timely::dataflow::{Stream, StreamVec};
 
 use crate::aggregate::exchange::KeyedDistributor;
-use crate::aggregate::{AggregateLayout, KeyedBatch, LateRows, LocalHalf, Output, RowWatermarks as Judges, Store, global_owner};
+use crate::aggregate::{
+    AggregateLayout, KeyedBatch, LateRows, LimitReport, LocalHalf, Output, RowWatermarks as Judges, Store, global_owner,
+};
 use crate::batch::{Batch, NO_WATERMARK, RowWatermarks};
 use crate::control::Metrics;
 use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
 use crate::late_letter::late_letter;
+use crate::limit_row::limit_rows;
 use crate::state::accumulators::accumulator;
 use crate::stateless::error_row;
 use crate::watermark::{ENDED, WatermarkTracker, WatermarkUpdate};
@@ -70,10 +73,12 @@ pub(crate) fn aggregate<'scope>(
     (rows, bad.concat(failed))
 }
 
+/// The watermark that closes windows, or that limits measure ages by.
 fn watermark_plan(node: &Node) -> Option<&WatermarkPlan> {
+    let of_limits = || node.props.limits.as_ref().and_then(|limits| limits.watermark());
     match &node.op {
-        PhysicalOp::Aggregate { window: Some(window), .. } => window.watermark.as_ref(),
-        _ => None,
+        PhysicalOp::Aggregate { window: Some(window), .. } => window.watermark.as_ref().or_else(of_limits),
+        _ => of_limits(),
     }
 }
 
@@ -173,7 +178,7 @@ where
     let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<ErrorRow>>>::from(errors_output);
     let plan = watermark_plan(context.node);
     let mut closer = Closer {
-        store: Store::new(layout, global_owner(scope.peers()) == scope.index()),
+        store: Store::among(layout, global_owner(scope.peers()) == scope.index(), scope.peers()),
         tracker: WatermarkTracker::new(plan, &context.partitions),
         watched: plan.is_some(),
         by_clock: plan.is_some_and(|plan| plan.domain == TimeDomain::ProcessingTime),
@@ -200,7 +205,7 @@ where
             let mut rows_session = rows_output.activate();
             let mut errors_session = errors_output.activate();
             let mut closed = false;
-            closer.close(*held[0].time(), frontier, |epoch, output| {
+            closer.close(*held[0].time(), frontier, |epoch, output, limited| {
                 closed = true;
                 let capability = held[0].delayed(&epoch);
                 let mut batch = Batch::computed(output.rows, output.diffs);
@@ -213,6 +218,11 @@ where
                         diff: error.diff,
                     });
                     errors_session.session(&capability).give_iterator(rows);
+                }
+                if let Some(limited) = limited {
+                    metrics.operator(node).limited(&limited.counts);
+                    let rows = limit_rows(node, limited);
+                    errors_session.session(&held[1].delayed(&epoch)).give_iterator(rows.into_iter());
                 }
             });
             let too_late = closer.store.take_too_late();
@@ -252,13 +262,13 @@ impl Closer {
     }
 
     /// Closes what lies in `least..frontier`.
-    fn close(&mut self, least: Epoch, frontier: Option<Epoch>, mut put_out: impl FnMut(Epoch, Output)) {
+    fn close(&mut self, least: Epoch, frontier: Option<Epoch>, mut put_out: impl FnMut(Epoch, Output, Option<LimitReport>)) {
         let last = match frontier {
             Some(frontier) if frontier > least => Some(frontier - 1),
             Some(_) => return,
             None => None,
         };
-        if let Some(last) = last.filter(|_| self.by_clock) {
+        if let Some(last) = last.filter(|last| self.by_clock || self.store.due(*last)) {
             // Processing time moves without rows.
             self.touched.insert(last);
         }
@@ -276,7 +286,7 @@ impl Closer {
             loop {
                 let output = self.store.close(epoch, watermark);
                 let more = output.more;
-                put_out(epoch, output);
+                put_out(epoch, output, self.store.take_limit_report());
                 if !more {
                     break;
                 }

@@ -10,9 +10,9 @@ use std::time::Instant;
 use tidemark_connectors::source::ConnectorError;
 use tidemark_planner::plan::{PhysicalOp, PhysicalPlan};
 
-use crate::aggregate::LateRows;
+use crate::aggregate::{LateRows, LimitCounts};
 use crate::batch::NO_WATERMARK;
-use crate::report::{LateReport, OperatorReport, RunReport, SinkReport, SourceReport};
+use crate::report::{LateReport, OperatorReport, RunReport, SinkReport, SourceReport, StateReport};
 use crate::watermark::ENDED;
 
 /// How many bad rows are shown as examples, per source.
@@ -49,6 +49,17 @@ pub enum RunError {
         /// The node, as EXPLAIN names it.
         node: String,
         /// What is wrong.
+        reason: String,
+    },
+    /// A limit on state was passed.
+    #[error(
+        "{node} is at its limit: {reason}; raise the limit, or say what goes instead of the run: SET state.at_limit = 'lru', 'oldest', 'lfu', \
+         'largest' or 'refuse'"
+    )]
+    Limit {
+        /// The operator, as EXPLAIN names it.
+        node: String,
+        /// The limit and what there is.
         reason: String,
     },
     /// A worker or the network between workers failed.
@@ -169,6 +180,7 @@ pub(crate) struct OperatorMetrics {
     pub(crate) node: u32,
     name: &'static str,
     late: Mutex<LateRows>,
+    limits: Mutex<LimitCounts>,
     pub(crate) errors: AtomicU64,
     /// Changes that meant nothing.
     pub(crate) ignored: AtomicU64,
@@ -202,6 +214,7 @@ impl Metrics {
                     node,
                     name,
                     late: Mutex::default(),
+                    limits: Mutex::default(),
                     errors: AtomicU64::new(0),
                     ignored: AtomicU64::new(0),
                     held: (0..workers).map(|_| Default::default()).collect(),
@@ -232,6 +245,7 @@ impl Metrics {
                     name: operator.name,
                     late: late.dropped,
                     late_rows: LateReport::of(&late),
+                    limits: StateReport::of(&lock(&operator.limits)),
                     errors: operator.errors.load(Relaxed),
                     ignored: operator.ignored.load(Relaxed),
                     groups: operator.held.iter().map(|held| held.0.load(Relaxed)).sum(),
@@ -246,6 +260,18 @@ impl Metrics {
 }
 
 impl OperatorMetrics {
+    /// What people know it by: `n2 Aggregate`.
+    pub(crate) fn title(&self) -> String {
+        format!("n{} {}", self.node, self.name)
+    }
+
+    /// Counts what limits on state have done.
+    pub(crate) fn limited(&self, counts: &LimitCounts) {
+        if !counts.is_empty() {
+            lock(&self.limits).add(counts);
+        }
+    }
+
     /// Counts rows that met a closed window.
     pub(crate) fn late(&self, rows: &LateRows) {
         if rows.total() > 0 {

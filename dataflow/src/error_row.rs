@@ -59,6 +59,16 @@ pub enum ErrorAt {
         /// The partition.
         partition: u32,
     },
+    /// A group that limits did not let in at a node.
+    Refused {
+        /// The node.
+        node: u32,
+    },
+    /// A limit on a node's state was passed, which fails the run.
+    Limit {
+        /// The node.
+        node: u32,
+    },
     /// A result of a node.
     Node {
         /// The node.
@@ -111,6 +121,10 @@ impl ErrorDesk {
             ErrorAt::Row { source, partition } => self.take_row(epoch, source, partition, Stage::Evaluate, &row.error),
             ErrorAt::Late { node, source, partition } => self.take_late(epoch, node, source, partition, &row.error),
             ErrorAt::Node { node } => self.take_result(epoch, node, row),
+            ErrorAt::Refused { node } => self.take_refused(epoch, node, &row.error),
+            ErrorAt::Limit { node } => {
+                self.control.fail(RunError::Limit { node: self.metrics.operator(node).title(), reason: row.error.reason.clone() })
+            }
         }
     }
 
@@ -145,6 +159,17 @@ impl ErrorDesk {
             _ => (NodeId(node).to_string(), String::new()),
         };
         self.post(path, epoch, &name, &partition, Stage::Late, error);
+    }
+
+    /// A group that was refused was asked for: it is no failure, and kept where bad rows are.
+    fn take_refused(&self, epoch: Epoch, node: u32, error: &RowError) {
+        let path = self.policies(NodeId(node)).into_iter().find_map(|policy| match policy.of_a_row() {
+            ErrorPolicy::DeadLetter { path } => Some(path),
+            _ => None,
+        });
+        if let Some(path) = path {
+            self.post(path, epoch, &NodeId(node).to_string(), "", Stage::Refused, error);
+        }
     }
 
     /// A result follows the strictest of the policies of the sources it was computed from.

@@ -19,6 +19,7 @@ pub mod exchange;
 mod join;
 mod keyed_operator;
 mod late_letter;
+mod limit_row;
 mod partitions;
 pub mod ranked;
 mod ranked_operator;

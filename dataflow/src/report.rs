@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::aggregate::LimitCounts;
 use crate::aggregate::late::{LATENESS_BOUNDS_US, LateRows};
+use crate::state::keeper::Reason;
 
 /// Counts of a run, so far or at its end.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -67,6 +69,9 @@ pub struct OperatorReport {
     /// Everything about rows that met a closed window, if any did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_rows: Option<LateReport>,
+    /// What limits on its state have done, if they did something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<StateReport>,
     /// Results that could not be computed, such as sums that overflow.
     pub errors: u64,
     /// Changes that meant nothing: deletions of keys that are not there, rows of a partition before the one a key was last in.
@@ -103,6 +108,71 @@ pub struct LateClass {
     pub below_us: Option<i64>,
     /// How many.
     pub rows: u64,
+}
+
+/// What limits on state have done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct StateReport {
+    /// Groups, or rows of joins, that went because of their age: `state.ttl`, `state.max_age`.
+    pub expired: u64,
+    /// Groups that went because there were too many: `state.max_…`.
+    pub evicted: u64,
+    /// The same by the setting that says so.
+    pub by_setting: Vec<LimitClass>,
+    /// Rows that the groups had.
+    pub rows: u64,
+    /// Groups that were not taken in.
+    pub refused_groups: u64,
+    /// Their rows.
+    pub refused_rows: u64,
+    /// Rows dropped since their group was sealed.
+    pub sealed_rows: u64,
+}
+
+/// Groups that went for one reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct LimitClass {
+    /// The setting.
+    pub setting: &'static str,
+    /// How many.
+    pub groups: u64,
+}
+
+impl StateReport {
+    /// Adds what another process counted of the same operator.
+    pub fn add(&mut self, other: &Self) {
+        self.expired += other.expired;
+        self.evicted += other.evicted;
+        for class in &other.by_setting {
+            match self.by_setting.iter_mut().find(|own| own.setting == class.setting) {
+                Some(own) => own.groups += class.groups,
+                None => self.by_setting.push(*class),
+            }
+        }
+        self.rows += other.rows;
+        self.refused_groups += other.refused_groups;
+        self.refused_rows += other.refused_rows;
+        self.sealed_rows += other.sealed_rows;
+    }
+
+    pub(crate) fn of(counts: &LimitCounts) -> Option<Self> {
+        use Reason::{Age, Bytes, Groups, Idle, Rows, Windows};
+        if counts.is_empty() {
+            return None;
+        }
+        let left = |reasons: &[Reason]| reasons.iter().map(|reason| counts.left[*reason as usize]).sum();
+        let classes = [Idle, Age, Rows, Windows, Groups, Bytes].into_iter();
+        let classes = classes.map(|reason| LimitClass { setting: reason.setting(), groups: counts.left[reason as usize] });
+        Some(Self {
+            expired: left(&[Idle, Age]),
+            evicted: left(&[Rows, Windows, Groups, Bytes]),
+            by_setting: classes.filter(|class| class.groups > 0).collect(),
+            rows: counts.left_rows,
+            refused_groups: counts.refused_groups,
+            refused_rows: counts.refused_rows,
+            sealed_rows: counts.sealed_rows,
+        })
+    }
 }
 
 impl LateReport {

@@ -187,7 +187,7 @@ fn wanted(plan: &PhysicalPlan, source: u32) -> Wanted {
     let mut wanted = Wanted::default();
     for node in plan.nodes() {
         let judges = |watermark: &&WatermarkPlan| watermark.domain == TimeDomain::EventTime && !watermark.waits_for_end();
-        let watermarks = node.op.watermarks().iter().any(judges);
+        let watermarks = node.watermarks().iter().any(judges);
         let offsets = matches!(&node.op, PhysicalOp::Aggregate { window: Some(window), .. } if window.letters.is_some());
         if (watermarks || offsets) && sources_below(plan, node.id).contains(&source) {
             wanted.watermarks |= watermarks;

@@ -16,6 +16,7 @@ pub mod parse;
 pub mod plan;
 mod program;
 pub mod settings;
+mod state_request;
 pub mod statement;
 
 pub use error::{PlanError, Span};

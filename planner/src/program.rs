@@ -186,20 +186,21 @@ impl<'a> Planner<'a> {
         logical::plan_query(&self.catalog, query)
     }
 
-    fn scope(&self, query: &Query) -> QueryScope {
-        QueryScope {
+    fn scope(&self, query: &Query) -> Result<QueryScope, Vec<PlanError>> {
+        Ok(QueryScope {
             emit: query.emit.map(|(emit, _)| emit).or_else(|| self.settings.emit()),
             emit_span: query.emit.map(|(_, span)| span),
             allow_unbounded_state: query.allow_unbounded_state || self.settings.allow_unbounded_state(),
+            state: self.settings.state(&query.options)?,
             span: query.span,
             calls: logical::calls(self.lines, &query.body),
             joins: logical::joins(self.lines, &query.body),
-        }
+        })
     }
 
     fn view(&mut self, create: &CreateView) -> Result<LogicalPlan, Vec<PlanError>> {
         let plan = self.query(&create.query)?;
-        let scope = self.scope(&create.query);
+        let scope = self.scope(&create.query)?;
         logical::view_body(&self.catalog, &create.name, &create.columns, plan, scope)
     }
 
@@ -219,7 +220,7 @@ impl<'a> Planner<'a> {
     fn lower(&self, query: &Query, plan: LogicalPlan, lowering: &mut Lowering<'a>, request: SinkRequest<'_>) -> Result<(), Vec<PlanError>> {
         let plan = optimize(plan).map_err(|error| logical::optimizer_errors(&self.catalog, query, error))?;
         lowering.settings(&self.settings);
-        lowering.sink(self.context.connectors, &plan, &self.scope(query), request)
+        lowering.sink(self.context.connectors, &plan, &self.scope(query)?, request)
     }
 
     /// A bare SELECT prints.

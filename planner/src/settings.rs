@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::duration::{format_us, parse_us};
 use crate::error::nearest;
-use crate::statement::EmitClause;
+use crate::plan::{AtLimit, Evicted};
+use crate::state_request::StateRequest;
+use crate::statement::{EmitClause, OptionSetting};
 use crate::{PlanError, Span};
 
 /// What a setting's value must be.
@@ -18,6 +21,8 @@ pub enum SettingKind {
     },
     /// `true` or `false`.
     Flag,
+    /// A length of time above zero.
+    Duration,
     /// One of these words.
     OneOf(&'static [&'static str]),
 }
@@ -34,6 +39,9 @@ pub struct SettingSpec {
     /// One sentence.
     pub help: &'static str,
 }
+
+/// Names that settings have elsewhere.
+const ALIASES: [(&str, &str); 2] = [("table.exec.state.ttl", "state.ttl"), ("state.max_keys", "state.max_groups")];
 
 const SPECS: &[SettingSpec] = &[
     SettingSpec {
@@ -53,6 +61,57 @@ const SPECS: &[SettingSpec] = &[
         kind: SettingKind::Text,
         default: "",
         help: "How a bare SELECT is written: table, changelog, ndjson or csv; by default table if the input is bounded, else changelog.",
+    },
+    SettingSpec {
+        name: "state.at_limit",
+        kind: SettingKind::OneOf(&AtLimit::WORDS),
+        default: "fail",
+        help: "What happens when state would pass a state.max_…: fail the run, refuse new groups, or evict the group that came first, \
+               was touched least recently, has the fewest rows, or the most.",
+    },
+    SettingSpec {
+        name: "state.evicted",
+        kind: SettingKind::OneOf(&Evicted::WORDS),
+        default: "",
+        help: "What becomes of the result of a group that goes: it is taken back (the default), it stays and later rows are dropped, or it \
+               stays and later rows begin anew.",
+    },
+    SettingSpec { name: "state.max_age", kind: SettingKind::Duration, default: "", help: "How long after its first row a group goes." },
+    SettingSpec {
+        name: "state.max_bytes",
+        kind: SettingKind::Integer { min: 1 },
+        default: "",
+        help: "Bytes of memory that an operator's state may take, about; each worker has its share.",
+    },
+    SettingSpec {
+        name: "state.max_groups",
+        kind: SettingKind::Integer { min: 1 },
+        default: "",
+        help: "Groups that an operator may keep, with windows each key in each window; each worker has its share.",
+    },
+    SettingSpec {
+        name: "state.max_rows_per_group",
+        kind: SettingKind::Integer { min: 1 },
+        default: "",
+        help: "Rows that one group may have.",
+    },
+    SettingSpec {
+        name: "state.max_windows_per_key",
+        kind: SettingKind::Integer { min: 1 },
+        default: "",
+        help: "Windows that one key may have at a time.",
+    },
+    SettingSpec {
+        name: "state.time",
+        kind: SettingKind::OneOf(&["processing", "event"]),
+        default: "processing",
+        help: "What state.ttl and state.max_age are measured by: the time rows are read at, or the watermark.",
+    },
+    SettingSpec {
+        name: "state.ttl",
+        kind: SettingKind::Duration,
+        default: "",
+        help: "How long a group is kept that no row comes for, and a row of a join.",
     },
     SettingSpec {
         name: "workers",
@@ -75,7 +134,8 @@ impl Settings {
     }
 
     fn spec(key: &str, span: Option<Span>) -> Result<&'static SettingSpec, PlanError> {
-        SPECS.iter().find(|spec| spec.name.eq_ignore_ascii_case(key)).ok_or_else(|| {
+        let own = ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(key)).map_or(key, |(_, name)| name);
+        SPECS.iter().find(|spec| spec.name.eq_ignore_ascii_case(own)).ok_or_else(|| {
             let error = PlanError::new("plan::unknown_setting", format!("setting \"{key}\" does not exist"), span);
             match nearest(key, SPECS.iter().map(|spec| spec.name)) {
                 Some(name) => error.help(format!("Did you mean \"{name}\"?")),
@@ -106,6 +166,10 @@ impl Settings {
             SettingKind::Integer { min } => match word.parse::<i64>() {
                 Ok(number) if number >= min => number.to_string(),
                 _ => return Err(wrong(format!("a whole number from {min} expected"))),
+            },
+            SettingKind::Duration => match parse_us(&word) {
+                Ok(us) if us > 0 => format_us(us),
+                _ => return Err(wrong("a length of time above zero expected, such as 1h".into())),
             },
             SettingKind::OneOf(words) => match words.iter().find(|it| **it == word) {
                 Some(it) => (*it).to_string(),
@@ -152,6 +216,51 @@ impl Settings {
     /// Whether state may grow with an unbounded input.
     pub fn allow_unbounded_state(&self) -> bool {
         self.given("allow_unbounded_state") == Some("true")
+    }
+
+    /// What is asked of state, by these settings with others on top that a query has for itself; `None` if nothing is.
+    ///
+    /// # Errors
+    /// Everything that is no setting of state, or cannot have its value.
+    pub(crate) fn state(&self, own: &[OptionSetting]) -> Result<Option<StateRequest>, Vec<PlanError>> {
+        let mut errors = Vec::new();
+        let mut settings = self.clone();
+        for option in own {
+            let known = Self::spec(&option.key, None).is_ok_and(|spec| spec.name.starts_with("state."));
+            let set = if known {
+                settings.set(&option.key, &option.value, Some(option.key_span), Some(option.value_span))
+            } else {
+                let names: Vec<&str> = SPECS.iter().map(|spec| spec.name).filter(|name| name.starts_with("state.")).collect();
+                let error = PlanError::new(
+                    "plan::unknown_setting",
+                    format!("option \"{}\" of a query does not exist", option.key),
+                    option.key_span,
+                );
+                Err(match nearest(&option.key, names.iter().copied()) {
+                    Some(name) => error.help(format!("Did you mean \"{name}\"?")),
+                    None => error.help(format!("Options of a query are {}.", names.join(", "))),
+                })
+            };
+            errors.extend(set.err());
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let us = |name| settings.given(name).and_then(|text| parse_us(text).ok());
+        let number = |name| settings.given(name).and_then(|text| text.parse().ok());
+        let request = StateRequest {
+            ttl_us: us("state.ttl"),
+            max_age_us: us("state.max_age"),
+            event_time: settings.given("state.time") == Some("event"),
+            max_groups: number("state.max_groups"),
+            max_windows_per_key: number("state.max_windows_per_key"),
+            max_rows_per_group: number("state.max_rows_per_group"),
+            max_bytes: number("state.max_bytes"),
+            at_limit: settings.given("state.at_limit").and_then(AtLimit::of_word).unwrap_or_default(),
+            evicted: settings.given("state.evicted").and_then(Evicted::of_word),
+            span: own.first().map(|first| own.iter().fold(first.key_span, |span, option| span.to(option.value_span))),
+        };
+        Ok(request.asks().then_some(request))
     }
 
     /// How a bare SELECT is written, if set.

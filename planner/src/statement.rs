@@ -363,6 +363,8 @@ pub struct Query {
     pub emit: Option<(EmitClause, Span)>,
     /// `ALLOW UNBOUNDED STATE` was said.
     pub allow_unbounded_state: bool,
+    /// `OPTIONS (…)`: settings for this query alone.
+    pub options: Vec<OptionSetting>,
     /// The query, with those clauses.
     pub span: Span,
 }

@@ -149,6 +149,11 @@ fn both(mut one: RunReport, other: RunReport) -> RunReport {
         };
         operator.errors += more.errors;
         operator.ignored += more.ignored;
+        match (&mut operator.limits, more.limits) {
+            (Some(own), Some(more)) => own.add(&more),
+            (own @ None, more) => *own = more,
+            (Some(_), None) => {}
+        }
     }
     for (sink, more) in one.sinks.iter_mut().zip(other.sinks) {
         sink.changes += more.changes;

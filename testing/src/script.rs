@@ -24,7 +24,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tidemark_dataflow::report::LateReport;
+use tidemark_dataflow::report::{LateReport, StateReport};
 
 use crate::memory::{TextPartition, TextRow};
 use crate::run::{Job, Outcome, run_group};
@@ -275,6 +275,8 @@ pub fn outcome_text(outcome: &Outcome) -> String {
         let bad: u64 = report.sources.iter().map(|source| source.bad).sum();
         let of =
             |count: fn(&LateReport) -> u64| report.operators.iter().filter_map(|operator| operator.late_rows.as_ref()).map(count).sum();
+        let limited =
+            |count: fn(&StateReport) -> u64| report.operators.iter().filter_map(|operator| operator.limits.as_ref()).map(count).sum();
         let (corrected, lettered, moved): (u64, u64, u64) =
             (of(|late| late.corrected), of(|late| late.dead_lettered), of(|late| late.moved));
         for (name, count) in [
@@ -282,6 +284,11 @@ pub fn outcome_text(outcome: &Outcome) -> String {
             ("corrected", corrected),
             ("dead-lettered", lettered),
             ("moved", moved),
+            ("expired", limited(|limits| limits.expired)),
+            ("evicted", limited(|limits| limits.evicted)),
+            ("refused groups", limited(|limits| limits.refused_groups)),
+            ("refused rows", limited(|limits| limits.refused_rows)),
+            ("sealed rows", limited(|limits| limits.sealed_rows)),
             ("errors", errors),
             ("ignored", ignored),
             ("bad", bad),

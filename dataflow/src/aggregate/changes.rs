@@ -16,6 +16,7 @@ use arrow::compute::{concat, interleave, take};
 
 use super::keyed_batch::KeyedBatch;
 use super::layout::AggregateLayout;
+use super::limited::{LimitReport, Limited, Standing};
 use super::output::{GroupError, OUTPUT_ROWS, Output, add, describe};
 use crate::state::group_table::GroupTable;
 use crate::state::key_rows::KeyRows;
@@ -43,6 +44,7 @@ pub(super) struct ChangesStore {
     closing: Option<Closing>,
     even_empty: bool,
     groups: Vec<u32>,
+    limited: Option<Box<Limited>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,9 +55,10 @@ struct GroupState {
     old: u32,
     /// Its result, or that it has none, is out.
     shown: bool,
+    standing: Standing,
 }
 
-const UNTOUCHED: GroupState = GroupState { round: 0, old: NONE, shown: false };
+const UNTOUCHED: GroupState = GroupState { round: 0, old: NONE, shown: false, standing: Standing::Here };
 
 #[derive(Debug)]
 struct Closing {
@@ -66,11 +69,12 @@ struct Closing {
 }
 
 impl ChangesStore {
-    pub(super) fn new(layout: Arc<AggregateLayout>, owns_empty: bool) -> Self {
+    pub(super) fn new(layout: Arc<AggregateLayout>, owns_empty: bool, workers: usize) -> Self {
         let table = layout.table();
         let even_empty = owns_empty && layout.global();
-        let due = layout.corrects().then_some(i64::MIN);
+        let due = layout.stays_open().then_some(i64::MIN);
         let mut store = Self {
+            limited: Limited::new(&layout, workers).map(Box::new),
             layout,
             table,
             by_group: Vec::new(),
@@ -89,6 +93,7 @@ impl ChangesStore {
         if even_empty {
             let keys = KeyRows::Unit(1);
             store.locate(&keys, &keys.hashes(), None);
+            store.touch();
         }
         store
     }
@@ -117,6 +122,10 @@ impl ChangesStore {
     fn locate(&mut self, keys: &KeyRows, hashes: &[u64], panes: Option<&[i64]>) {
         self.table.locate(keys, hashes, panes, &mut self.groups);
         self.by_group.resize(self.table.groups().max(self.by_group.len()), UNTOUCHED);
+    }
+
+    /// Remembers the results of groups that are about to change.
+    fn touch(&mut self) {
         let mut shown = Vec::new();
         for group in &self.groups {
             let state = &mut self.by_group[*group as usize];
@@ -140,6 +149,20 @@ impl ChangesStore {
 
     fn apply(&mut self, batch: &KeyedBatch) {
         self.locate(&batch.keys, &batch.hashes, batch.panes.as_deref());
+        if let Some(limited) = &mut self.limited {
+            let by_group = &self.by_group;
+            let sealed = |group: u32| by_group[group as usize].standing == Standing::Sealed;
+            if let Some(kept) = limited.unsealed(batch, &self.groups, sealed) {
+                if kept.is_empty() {
+                    return;
+                }
+                self.groups = kept.iter().map(|row| self.groups[*row as usize]).collect();
+                let batch = batch.take(&UInt32Array::from(kept));
+                self.touch();
+                return add(&mut self.table, &self.layout, &batch, &self.groups);
+            }
+        }
+        self.touch();
         add(&mut self.table, &self.layout, batch, &self.groups);
     }
 
@@ -151,9 +174,15 @@ impl ChangesStore {
                 }
             }
             let mut touched = std::mem::take(&mut self.touched);
+            let going = self.limit(&touched, epoch, watermark);
             if let Some(before) = self.due {
                 touched = self.due_groups(touched, before, watermark);
                 self.due = Some(before.max(watermark));
+            }
+            if !going.is_empty() {
+                touched.extend(going);
+                touched.sort_unstable();
+                touched.dedup();
             }
             self.table.sort(&mut touched);
             let parts = std::mem::take(&mut self.old);
@@ -179,6 +208,23 @@ impl ChangesStore {
         output
     }
 
+    /// Lets groups go as limits say; returns them.
+    fn limit(&mut self, touched: &[u32], epoch: u64, watermark: i64) -> Vec<u32> {
+        let Some(limited) = &mut self.limited else { return Vec::new() };
+        let going = limited.close(&self.table, touched, epoch, watermark);
+        if going.is_empty() {
+            return Vec::new();
+        }
+        self.groups = going.iter().map(|(group, _)| *group).collect();
+        self.touch();
+        // All of them are handed on.
+        self.touched.clear();
+        for (group, standing) in &going {
+            self.by_group[*group as usize].standing = *standing;
+        }
+        std::mem::take(&mut self.groups)
+    }
+
     /// Of groups that were touched, those whose windows closed before; and all of windows that close now. Groups that have gone before
     /// they came out are forgotten.
     fn due_groups(&mut self, touched: Vec<u32>, before: i64, watermark: i64) -> Vec<u32> {
@@ -197,6 +243,9 @@ impl ChangesStore {
         for end in closing {
             for group in self.table.pane_groups(end, false) {
                 let state = &mut self.by_group[group as usize];
+                if state.standing == Standing::Sealed {
+                    continue;
+                }
                 if state.round != self.round {
                     *state = GroupState { round: self.round, ..UNTOUCHED };
                 }
@@ -231,7 +280,7 @@ impl ChangesStore {
         let (mut picks, mut diffs, mut errors) = (Vec::with_capacity(groups.len()), Vec::with_capacity(groups.len()), Vec::new());
         for (row, group) in groups.iter().enumerate() {
             let failure = failed.next_if(|(position, _)| *position == row).map(|(_, reason)| reason);
-            let there = self.even_empty || self.table.exists(*group);
+            let there = (self.even_empty || self.table.exists(*group)) && self.by_group[*group as usize].standing != Standing::Gone;
             let failure = failure.filter(|_| there);
             let was = olds[row] != NONE;
             let old_failure = if was { self.old_errors.get(&olds[row]) } else { None };
@@ -284,15 +333,29 @@ impl ChangesStore {
 
     /// Ends the round: forgets groups that are gone and windows that no row can reach.
     fn settle(&mut self, touched: &[u32], epoch: u64, watermark: i64) {
-        let mut gone = Vec::new();
+        let (mut gone, mut sealed) = (Vec::new(), Vec::new());
         for group in touched {
             let there = self.even_empty || self.table.exists(*group);
-            self.by_group[*group as usize].shown = there;
-            if !there {
-                gone.push(*group);
+            let state = &mut self.by_group[*group as usize];
+            state.shown = there;
+            match state.standing {
+                Standing::Here if there => {}
+                Standing::Here => gone.push(*group),
+                Standing::Gone | Standing::Left => {
+                    *state = UNTOUCHED;
+                    gone.push(*group);
+                }
+                Standing::Sealing | Standing::Sealed => {
+                    state.standing = Standing::Sealed;
+                    sealed.push(*group);
+                }
             }
         }
+        self.table.clear(&sealed);
         self.table.release(&gone);
+        if let Some(limited) = &mut self.limited {
+            limited.leave(&gone);
+        }
         if let Some(window) = &self.layout.window {
             let over: Vec<i64> = self.table.panes().take_while(|end| end.saturating_add(window.lateness_us) <= watermark).collect();
             for end in over {
@@ -321,13 +384,22 @@ impl ChangesStore {
         }
     }
 
+    pub(super) fn take_limit_report(&mut self) -> Option<LimitReport> {
+        self.limited.as_mut().and_then(|limited| limited.take_report())
+    }
+
+    pub(super) fn limit_due(&self, epoch: u64) -> bool {
+        self.limited.as_ref().is_some_and(|limited| limited.due(epoch))
+    }
+
     pub(super) fn groups(&self) -> usize {
         self.table.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
         let waiting: usize = self.waiting.values().flatten().map(KeyedBatch::bytes).sum();
-        self.table.bytes() + waiting + self.by_group.capacity() * size_of::<GroupState>()
+        let limited = self.limited.as_ref().map_or(0, |limited| limited.bytes());
+        self.table.bytes() + limited + waiting + self.by_group.capacity() * size_of::<GroupState>()
     }
 }
 

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion_physical_expr::PhysicalExpr;
 use tidemark_planner::plan::{
     AggregateClass, AggregateFunction, AggregatePlan, ChangelogKind, Emit, FiringColumn, FiringPlan, KeyPlan, LateStrategy, Node,
-    PhysicalOp, WindowColumn, WindowKind, WindowPlan,
+    PhysicalOp, StateLimits, WindowColumn, WindowKind, WindowPlan,
 };
 
 use super::panes::Panes;
@@ -65,6 +65,8 @@ pub struct AggregateLayout {
     pub(crate) firing_columns: Vec<(usize, FiringColumn)>,
     /// Where in the payload the place of a row stands, partition and offset, if rows are counted.
     pub(crate) places: Vec<usize>,
+    /// Limits on its groups.
+    pub(crate) limits: Option<Arc<StateLimits>>,
     output: SchemaRef,
 }
 
@@ -95,7 +97,19 @@ impl AggregateLayout {
     pub fn of(node: &Node, input: &Node, make: MakeAccumulator) -> Result<Self, String> {
         let PhysicalOp::Aggregate { keys, aggregates, window, emit, .. } = &node.op else { panic!("{} is not an aggregate", node.id) };
         let retractable = input.props.changelog != ChangelogKind::AppendOnly;
-        Self::new(&input.props.schema, retractable, keys, aggregates, window.as_ref(), *emit, node.props.schema.clone(), make)
+        let layout =
+            Self::new(&input.props.schema, retractable, keys, aggregates, window.as_ref(), *emit, node.props.schema.clone(), make)?;
+        Ok(layout.with_limits(node.props.limits.clone()))
+    }
+
+    /// The same with limits on its groups. Sessions end by themselves, and what a trigger lets out is not limited group by group.
+    pub fn with_limits(mut self, limits: Option<Arc<StateLimits>>) -> Self {
+        if limits.is_some() && self.session_gap().is_none() && self.emit != Emit::Triggered {
+            // What a group has is told by its rows.
+            self.counted = true;
+            self.limits = limits;
+        }
+        self
     }
 
     /// The layout of an aggregate over rows of a schema. `retractable` says that rows can be taken back.
@@ -183,6 +197,7 @@ impl AggregateLayout {
             firing_columns,
             places,
             aggregates,
+            limits: None,
             make,
             output,
         })
@@ -202,13 +217,13 @@ impl AggregateLayout {
     pub(crate) fn per_window(&self) -> bool {
         match self.emit {
             Emit::Changes | Emit::Triggered => true,
-            Emit::Final => self.corrects(),
+            Emit::Final => self.stays_open(),
         }
     }
 
-    /// Whether windows come out when they close and are corrected by late rows after that.
-    pub(crate) fn corrects(&self) -> bool {
-        self.emit == Emit::Final && self.window.is_some_and(|window| window.lateness_us > 0)
+    /// Whether windows come out when they close and are kept one by one: because late rows correct them, or limits let them go.
+    pub(crate) fn stays_open(&self) -> bool {
+        self.emit == Emit::Final && self.window.is_some_and(|window| window.lateness_us > 0 || self.limits.is_some())
     }
 
     /// The gap between sessions, if the windows are sessions.

@@ -22,6 +22,9 @@ mod fired;
 pub mod keyed_batch;
 pub mod late;
 pub mod layout;
+#[cfg(test)]
+mod limit_tests;
+pub mod limited;
 pub mod local_half;
 mod output;
 mod pane_blocks;
@@ -46,6 +49,7 @@ mod wire;
 pub use keyed_batch::{KeyedBatch, Payload, global_owner};
 pub use late::{LateRows, RefusedRow};
 pub use layout::{AggregateLayout, MakeAccumulator};
+pub use limited::{LimitCounts, LimitReport};
 pub use local_half::{LocalHalf, Pushed, RowWatermarks};
 pub use output::{GroupError, Output};
 pub use store::Store;

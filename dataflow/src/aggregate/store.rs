@@ -10,6 +10,7 @@ use super::changes::ChangesStore;
 use super::final_windows::FinalStore;
 use super::keyed_batch::KeyedBatch;
 use super::layout::AggregateLayout;
+use super::limited::LimitReport;
 use super::output::Output;
 use super::session_store::SessionStore;
 use super::triggered::TriggeredStore;
@@ -33,12 +34,17 @@ impl Store {
     /// An empty store. `owns_empty` says that this worker is the one that owns the one group of an aggregate without keys
     /// ([`super::global_owner`]), whose result exists even over no rows.
     pub fn new(layout: Arc<AggregateLayout>, owns_empty: bool) -> Self {
+        Self::among(layout, owns_empty, 1)
+    }
+
+    /// The same on one of some workers, who share what limits allow.
+    pub fn among(layout: Arc<AggregateLayout>, owns_empty: bool, workers: usize) -> Self {
         let kind = match layout.emit {
             _ if layout.session_gap().is_some() => Kind::Sessions(Box::new(SessionStore::new(layout))),
-            Emit::Final if layout.corrects() => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty))),
+            Emit::Final if layout.stays_open() => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty, workers))),
             Emit::Final => Kind::Final(Box::new(FinalStore::new(layout, owns_empty))),
             Emit::Triggered => Kind::Triggered(Box::new(TriggeredStore::new(layout))),
-            Emit::Changes => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty))),
+            Emit::Changes => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty, workers))),
         };
         Self { kind, closed: None }
     }
@@ -111,6 +117,22 @@ impl Store {
         match &self.kind {
             Kind::Final(_) | Kind::Changes(_) | Kind::Sessions(_) => None,
             Kind::Triggered(store) => store.next_tick(),
+        }
+    }
+
+    /// What limits have done since this was asked last.
+    pub fn take_limit_report(&mut self) -> Option<LimitReport> {
+        match &mut self.kind {
+            Kind::Changes(store) => store.take_limit_report(),
+            Kind::Final(_) | Kind::Sessions(_) | Kind::Triggered(_) => None,
+        }
+    }
+
+    /// Whether something may go as an epoch closes in which nothing has come.
+    pub fn due(&self, epoch: u64) -> bool {
+        match &self.kind {
+            Kind::Changes(store) => store.limit_due(epoch),
+            Kind::Final(_) | Kind::Sessions(_) | Kind::Triggered(_) => false,
         }
     }
 

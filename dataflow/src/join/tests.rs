@@ -89,6 +89,7 @@ fn node(id: u32, op: PhysicalOp, schema: SchemaRef) -> Node {
         watermarks: vec![],
         window: None,
         state: StateBound::BoundedInput,
+        limits: None,
         bounded: true,
     };
     Node { id: NodeId(id), op, props }

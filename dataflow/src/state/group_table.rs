@@ -201,6 +201,11 @@ impl GroupTable {
         self.states.exists(group)
     }
 
+    /// The net number of rows of a group, where it is kept.
+    pub fn rows(&self, group: u32) -> i64 {
+        self.states.rows(group)
+    }
+
     /// Whether the net number of rows of each group is kept.
     pub fn counted(&self) -> bool {
         self.states.counted()

@@ -8,6 +8,7 @@ pub mod counted_tree;
 pub mod exact_sum;
 pub mod group_states;
 pub mod group_table;
+pub mod keeper;
 pub mod key_rows;
 pub mod key_table;
 pub mod row_store;

@@ -51,6 +51,7 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
         lines.push(ExplainLine { id, depth, name, fields });
     };
     let changelog = || ("changelog", node.props.changelog.to_string());
+    let limits = || node.props.limits.as_ref().map(|limits| ("limits", limits.to_string()));
     let mut below = depth + 1;
     match &node.op {
         PhysicalOp::Source { source } => {
@@ -130,6 +131,7 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             fields.push(("emit", emit_text(plan, *emit, window.as_ref())));
             fields.push(changelog());
             fields.push(("state", node.props.state.to_string()));
+            fields.extend(limits());
             push(depth, if aggregates.is_empty() { "Distinct" } else { "Aggregate" }, fields);
         }
         op @ (PhysicalOp::Arrange(_)
@@ -140,6 +142,7 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             let (name, mut fields) = join::fields(plan, op);
             fields.push(changelog());
             fields.push(("state", node.props.state.to_string()));
+            fields.extend(limits());
             fields.extend(join::sharers(plan, node));
             push(depth, name, fields);
         }
@@ -147,6 +150,7 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             let (name, mut fields) = ranked::fields(plan, op);
             fields.push(changelog());
             fields.push(("state", node.props.state.to_string()));
+            fields.extend(limits());
             push(depth, name, fields);
         }
         PhysicalOp::Sink { sink, .. } => {

@@ -10,6 +10,7 @@ use datafusion_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use crate::Span;
 use crate::functions::Functions;
+use crate::state_request::StateRequest;
 use crate::statement::EmitClause;
 
 /// What a statement says of all the windows and state in its query.
@@ -21,6 +22,8 @@ pub(crate) struct QueryScope {
     pub(crate) emit_span: Option<Span>,
     /// `ALLOW UNBOUNDED STATE` was said.
     pub(crate) allow_unbounded_state: bool,
+    /// What is asked of state.
+    pub(crate) state: Option<StateRequest>,
     /// The query.
     pub(crate) span: Span,
     /// The functions it calls, in lower case, with their places.

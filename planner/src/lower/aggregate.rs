@@ -14,8 +14,9 @@ use super::relation::{Rel, Taken, delayed, plain_props, window_size};
 use super::{Lowering, Result, watermark_of};
 use crate::logical::{QueryScope, type_name};
 use crate::plan::{
-    AggregateClass, AggregateFunction, AggregatePlan, AttachedWindow, ChangelogKind, Emit, FiringColumn, FiringPlan, KeyPlan, LateStrategy,
-    NamedExpr, PhysicalOp, Props, SortKey, StateBound, TriggerPlan, WindowColumn, WindowKind, WindowPlan,
+    AggregateClass, AggregateFunction, AggregatePlan, AtLimit, AttachedWindow, ChangelogKind, Emit, Evicted, FiringColumn, FiringPlan,
+    KeyPlan, LateStrategy, NamedExpr, PhysicalOp, Props, SortKey, StateBound, StateLimits, TriggerPlan, WindowColumn, WindowKind,
+    WindowPlan,
 };
 use crate::statement::EmitClause;
 use crate::{PlanError, Span};
@@ -102,7 +103,8 @@ impl Lowering<'_> {
             draft.plan.retractable = !append_only;
         }
         let aggregates: Vec<AggregatePlan> = drafts.into_iter().map(|draft| draft.plan).collect();
-        let state = self.state(&input, grouped.as_ref(), &aggregates, emit, scope)?;
+        let limits = self.group_limits(&input, grouped.as_ref(), !key_plans.is_empty(), emit, scope)?;
+        let state = self.state(&input, grouped.as_ref(), &aggregates, emit, limits.as_deref(), scope)?;
 
         let mut grouped = grouped;
         if let Some(grouped) = &mut grouped
@@ -113,7 +115,10 @@ impl Lowering<'_> {
             grouped.window.watermark = Some(input.end_of_input());
         }
         let node_schema = self.output_schema(&key_plans, &aggregates, &input);
-        let props = self.output_props(node_schema, &key_plans, grouped.as_ref(), &aggregates, emit, state, &input);
+        let mut props = self.output_props(node_schema, &key_plans, grouped.as_ref(), &aggregates, emit, state, &input);
+        if let Some(limits) = limits {
+            limit_props(&mut props, limits, emit, grouped.is_some());
+        }
         let sources = input.sources.clone();
         let span = input.window_span;
         let below = self.fuse(&mut input);
@@ -486,12 +491,15 @@ impl Lowering<'_> {
         grouped: Option<&Grouped>,
         aggregates: &[AggregatePlan],
         emit: Emit,
+        limits: Option<&StateLimits>,
         scope: &QueryScope,
     ) -> Result<StateBound> {
         let allowed = scope.allow_unbounded_state || self.settings.allow_unbounded_state();
         let grows = |why: &'static str, message: String, span: Span, help: String| {
             if input.props.bounded {
                 Ok(StateBound::BoundedInput)
+            } else if limits.is_some_and(|limits| bounds_values(limits, grouped.is_some())) {
+                Ok(StateBound::Limits)
             } else if allowed {
                 Ok(StateBound::Unbounded { why })
             } else {
@@ -505,7 +513,9 @@ impl Lowering<'_> {
                     "windows without a watermark are never dropped",
                     "windows without a watermark are kept for ever".into(),
                     input.window_span.unwrap_or(scope.span),
-                    "Add WATERMARK FOR a timestamp column to the source, or say ALLOW UNBOUNDED STATE.".into(),
+                    "Add WATERMARK FOR a timestamp column to the source, let windows go without rows with OPTIONS ('state.ttl' = '1h'), or say ALLOW \
+                     UNBOUNDED STATE."
+                        .into(),
                 );
             }
             return Ok(StateBound::Window { retention_us: grouped.retention_us });
@@ -522,7 +532,7 @@ impl Lowering<'_> {
                 "an aggregate keeps every value",
                 format!("{} over all time keeps every value", it.text),
                 it.text.split('(').next().map_or(scope.span, |name| scope.call(name)),
-                "Group by a window, or say ALLOW UNBOUNDED STATE.".into(),
+                "Group by a window, limit memory with OPTIONS ('state.max_bytes' = '1000000000'), or say ALLOW UNBOUNDED STATE.".into(),
             ),
         }
     }
@@ -629,6 +639,37 @@ fn bare(args: Vec<Physical>) -> AggregatePlan {
         retractable: false,
         text: String::new(),
     }
+}
+
+/// What limits change in the facts about an aggregate's output.
+fn limit_props(props: &mut Props, limits: Arc<StateLimits>, emit: Emit, windows: bool) {
+    let goes = limits.loses() && limits.at_limit != AtLimit::Refuse || limits.ttl_us.is_some() || limits.max_age_us.is_some();
+    match limits.evicted {
+        Evicted::Retract if goes && emit == Emit::Changes => {
+            props.changelog = ChangelogKind::Retract;
+            if !windows {
+                // A result that is taken back is as old as its group.
+                props.watermarks.clear();
+            }
+        }
+        Evicted::Forget if goes => props.unique_keys.clear(),
+        Evicted::Seal if goes => {
+            // Results may come out before their window closes.
+            if let Some(window) = &mut props.window {
+                window.closed = false;
+            }
+        }
+        Evicted::Retract | Evicted::Forget | Evicted::Seal => {}
+    }
+    props.limits = Some(limits);
+}
+
+/// Whether limits bound state that would keep every value, or every window.
+fn bounds_values(limits: &StateLimits, windows: bool) -> bool {
+    limits.max_bytes.is_some()
+        || limits.max_age_us.is_some()
+        || limits.max_rows_per_group.is_some()
+        || windows && (limits.ttl_us.is_some() || limits.max_groups.is_some())
 }
 
 /// Whether the watermark of an attached window is one that some column keeps to.

@@ -182,7 +182,7 @@ impl Lowering<'_> {
     pub(super) fn arrange(&mut self, side: Side, retention: Option<Retention>, state: StateBound) -> NodeId {
         let Side { mut rel, keys } = side;
         let input = self.fuse(&mut rel);
-        let props = Props { state, ..rel.props };
+        let props = Props { state, limits: None, ..rel.props };
         self.node(PhysicalOp::Arrange(ArrangePlan { input, keys, retention }), props)
     }
 

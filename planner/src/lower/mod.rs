@@ -9,6 +9,7 @@ mod as_of;
 pub(crate) mod expr;
 mod join;
 mod leftover;
+mod limits;
 mod over;
 mod prune;
 mod ranked;
@@ -66,6 +67,8 @@ pub(crate) struct Lowering<'a> {
     unused_clauses: Vec<Span>,
     /// A window of the statement at hand is corrected by late rows.
     corrects: bool,
+    /// Where options of queries were written that something does.
+    state_used: BTreeSet<Span>,
 }
 
 impl<'a> Lowering<'a> {
@@ -78,6 +81,7 @@ impl<'a> Lowering<'a> {
             sinks: vec![],
             unused_clauses: vec![],
             corrects: false,
+            state_used: BTreeSet::new(),
         }
     }
 
@@ -112,7 +116,11 @@ impl<'a> Lowering<'a> {
 
     /// A node: the one that is there already, if an equal one is.
     fn node(&mut self, op: PhysicalOp, props: Props) -> NodeId {
-        if let Some(node) = self.nodes.iter().find(|node| prune::same(&node.op, &op) && node.props.schema == props.schema) {
+        if let Some(node) = self
+            .nodes
+            .iter()
+            .find(|node| prune::same(&node.op, &op) && node.props.schema == props.schema && node.props.limits == props.limits)
+        {
             return node.id;
         }
         let id = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
@@ -127,6 +135,7 @@ impl<'a> Lowering<'a> {
             let schemas = std::mem::take(&mut rel.schemas);
             let mut props = rel.props.clone();
             props.state = StateBound::None;
+            props.limits = None;
             rel.base = self.node(PhysicalOp::Stateless { input: rel.base, steps, schemas }, props);
             rel.base_schema = Arc::clone(rel.schema());
             rel.metadata.clear();
@@ -187,7 +196,9 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Extension(extension) => {
                 let node = extension.node.as_any();
                 if let Some(view) = node.downcast_ref::<ViewBody>() {
-                    self.lower(&view.input, &view.scope)?
+                    let rel = self.lower(&view.input, &view.scope)?;
+                    self.refuse_unused_state(&view.scope)?;
+                    rel
                 } else if let Some(windows) = node.downcast_ref::<AssignWindows>() {
                     self.windows(windows, scope)?
                 } else if let Some(join) = node.downcast_ref::<AsOf>() {

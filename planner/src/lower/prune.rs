@@ -193,7 +193,7 @@ pub(super) fn finish(lowering: Lowering<'_>) -> PhysicalPlan {
 /// Sources whose event time something waits for.
 fn watermarks_waited_for(nodes: &[Node]) -> BTreeSet<SourceId> {
     let mut found = BTreeSet::new();
-    for watermark in nodes.iter().flat_map(|node| node.op.watermarks()) {
+    for watermark in nodes.iter().flat_map(|node| node.watermarks()) {
         if watermark.domain == TimeDomain::EventTime && !watermark.waits_for_end() {
             found.extend(watermark.sources.iter().copied());
         }

@@ -415,6 +415,7 @@ pub(crate) fn plain_props(schema: SchemaRef, bounded: bool) -> Props {
         watermarks: vec![],
         window: None,
         state: StateBound::None,
+        limits: None,
         bounded,
     }
 }

@@ -54,6 +54,7 @@ impl Lowering<'_> {
         let mut rel = self.lower(plan, scope)?;
         self.refuse_stray_sessions(&rel, scope)?;
         self.refuse_unused_clauses()?;
+        self.refuse_unused_state(scope)?;
         if scope.emit == Some(EmitClause::Final) && rel.props.changelog != ChangelogKind::AppendOnly && !self.corrects {
             let error =
                 PlanError::new("plan::final_without_watermark", "this result is never final", scope.emit_span.unwrap_or(scope.span))
@@ -87,6 +88,7 @@ impl Lowering<'_> {
         let mut props = rel.props.clone();
         let input = self.fuse(&mut rel);
         props.state = StateBound::None;
+        props.limits = None;
         self.node(PhysicalOp::Sink { input, sink: id }, props);
         Ok(())
     }

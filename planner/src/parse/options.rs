@@ -7,6 +7,14 @@ use super::durations;
 use crate::statement::OptionSetting;
 use crate::{PlanError, Span};
 
+/// Whether the options of a query are next: `OPTIONS ('state.ttl' = '1h')`. A table's alias with columns has no such key.
+pub(super) fn begin(cursor: &Cursor<'_>) -> bool {
+    let key = |tok: &super::tokens::Tok| quoted_text(&tok.token.token).is_some();
+    cursor.sees(&["OPTIONS"])
+        && cursor.peek_at(1).is_some_and(|tok| tok.is_mark(&Token::LParen))
+        && (cursor.peek_at(2).is_some_and(key) || cursor.peek_at(3).is_some_and(|tok| tok.is_mark(&Token::Period)))
+}
+
 /// Takes `(key = value, …)` behind WITH. Wrong options are reported and left out.
 pub(super) fn take_list(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) -> Parsed<Vec<OptionSetting>> {
     cursor.expect_mark(&Token::LParen)?;

@@ -3,7 +3,7 @@
 //! One pass over the tokens knows, for each level of brackets, the SELECT it is in. A WINDOW clause met there is read by
 //! [`window_clause`] and kept under the place of that SELECT, which sqlparser's tree still has; the tokens that remain keep
 //! their places, so the tree's spans are those of the text. The same pass turns `5m` into `INTERVAL '5 minutes'`, drops
-//! Flink's `TABLE` before a window's relation, and takes EMIT and ALLOW UNBOUNDED STATE off the query.
+//! Flink's `TABLE` before a window's relation, and takes EMIT, ALLOW UNBOUNDED STATE and OPTIONS off the query.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,9 @@ use super::dialect::StreamingDialect;
 use super::tokens::Tok;
 use super::window_clause::{self, WindowClause};
 use super::within::{self, Withins};
-use super::{durations, syntax_error, window_call, windows};
+use super::{durations, options, syntax_error, window_call, windows};
 use crate::error::nearest;
-use crate::statement::{EmitClause, Query};
+use crate::statement::{EmitClause, OptionSetting, Query};
 use crate::{PlanError, Span};
 
 /// The clauses of a query, each under the place of its SELECT.
@@ -43,7 +43,7 @@ pub(super) fn take_query(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) -
             errors.append(&mut wrong);
             Err(last)
         }
-        None => Ok(Query { body, emit: taken.emit, allow_unbounded_state: taken.allow_unbounded_state, span }),
+        None => Ok(Query { body, emit: taken.emit, allow_unbounded_state: taken.allow_unbounded_state, options: taken.options, span }),
     }
 }
 
@@ -149,6 +149,7 @@ struct Extraction {
     withins: Withins,
     emit: Option<(EmitClause, Span)>,
     allow_unbounded_state: bool,
+    options: Vec<OptionSetting>,
 }
 
 const WINDOW_CALLS: [&str; 9] =
@@ -271,9 +272,30 @@ impl Extraction {
         Ok(())
     }
 
-    /// Takes EMIT … or ALLOW UNBOUNDED STATE, if that is next.
+    /// Takes EMIT …, ALLOW UNBOUNDED STATE or OPTIONS (…), if that is next.
     fn take_output(&mut self, cursor: &mut Cursor<'_>, nested: bool) -> Parsed<bool> {
         let start = cursor.at;
+        if options::begin(cursor) {
+            let wrong = |message: &str, span, label: &str, help: &str| {
+                Err(PlanError::new("parse::options", message.to_string(), span).label(label).help(help))
+            };
+            let word = cursor.here();
+            cursor.at += 1;
+            let mut errors = Vec::new();
+            let taken = options::take_list(cursor, &mut errors)?;
+            if let Some(error) = errors.into_iter().next() {
+                return Err(error);
+            }
+            if nested {
+                let help = "Write it at the end of the statement, outside of all parentheses.";
+                return wrong("OPTIONS inside a query", word, "belongs to the whole statement", help);
+            }
+            if !self.options.is_empty() {
+                return wrong("OPTIONS is said twice", word, "said again here", "Write all options in one list.");
+            }
+            self.options = taken;
+            return Ok(true);
+        }
         let emit = if cursor.take(&["EMIT", "CHANGES"]) {
             Some(EmitClause::Changes)
         } else if cursor.take(&["EMIT", "FINAL"])

@@ -7,6 +7,7 @@
 mod adds_up;
 mod aggregate;
 mod join;
+mod limits;
 mod over;
 mod props;
 mod ranked;
@@ -18,6 +19,7 @@ mod window;
 
 pub use aggregate::{AggregateClass, AggregateFunction, AggregatePlan, SortKey};
 pub use join::{ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPlan, Retention, SetOperation};
+pub use limits::{AtLimit, EvictBy, Evicted, StateClock, StateLimits};
 pub use over::{Frame, FrameBound, FrameUnits, OverCall, OverFunction, OverPlan};
 pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan};
 pub use ranked::{RankFunction, TopNPlan};
@@ -267,6 +269,15 @@ pub struct Node {
     pub op: PhysicalOp,
     /// What is known of its output.
     pub props: Props,
+}
+
+impl Node {
+    /// The watermarks the node waits for: its operator's, and the one its limits measure ages by.
+    pub fn watermarks(&self) -> Vec<&WatermarkPlan> {
+        let mut all = self.op.watermarks();
+        all.extend(self.props.limits.as_ref().and_then(|limits| limits.watermark()));
+        all
+    }
 }
 
 /// A checked plan.

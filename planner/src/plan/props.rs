@@ -1,8 +1,10 @@
 //! Facts about a node's output, derived once from its inputs when the plan is made.
 
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
 
-use super::{SourceId, TimeDomain};
+use super::{SourceId, StateLimits, TimeDomain};
 
 /// What is known of a node's output.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub struct Props {
     pub window: Option<AttachedWindow>,
     /// What bounds the node's state.
     pub state: StateBound,
+    /// What bounds it beyond that, because a statement or setting says so.
+    pub limits: Option<Arc<StateLimits>>,
     /// Every source below ends by itself.
     pub bounded: bool,
 }
@@ -102,6 +106,8 @@ pub enum StateBound {
         /// How many.
         rows: u64,
     },
+    /// The limits that the statement or a setting gives.
+    Limits,
     /// Grows with the input, which ends by itself.
     BoundedInput,
     /// Grows without bound; the statement allowed it.
@@ -119,6 +125,7 @@ impl std::fmt::Display for StateBound {
             Self::PerKey => f.write_str("one entry per key"),
             Self::RowsPerKey { rows: 1 } => f.write_str("one row per key"),
             Self::RowsPerKey { rows } => write!(f, "{rows} rows per key"),
+            Self::Limits => f.write_str("its limits"),
             Self::BoundedInput => f.write_str("the input, which is bounded"),
             Self::Unbounded { why } => write!(f, "unbounded, as allowed: {why}"),
         }

@@ -166,6 +166,7 @@ fn query(out: &mut String, text: &str, query: &Query) {
         let _ = writeln!(out, "  emit {emit:?} `{}`", slice(text, *span));
     }
     out.push_str(flag(query.allow_unbounded_state, "  unbounded\n"));
+    options(out, text, &query.options);
 }
 
 fn flag(set: bool, text: &str) -> &str {

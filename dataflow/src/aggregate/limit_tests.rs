@@ -1,0 +1,400 @@
+//! Limits on groups against a naive answer: lists of groups that are sorted whenever somebody has to go. It shares no code with the keeper;
+//! only which worker a key belongs to is asked of the engine, since each worker has its share of a limit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::util::display::array_value_to_string;
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::Column;
+use proptest::prelude::*;
+use tidemark_planner::plan::{
+    AggregateFunction, AggregatePlan, AtLimit, Emit, EvictBy, Evicted, KeyPlan, LateStrategy, NamedExpr, StateClock, StateLimits,
+    TimeDomain, WatermarkPlan, WindowColumn, WindowKind, WindowPlan,
+};
+
+use super::keyed_batch::owner;
+use super::test_accumulators::accumulator;
+use super::{AggregateLayout, KeyedBatch, LimitCounts, LocalHalf, RowWatermarks, Store};
+
+#[derive(Clone, Debug)]
+struct Row {
+    epoch: u64,
+    time: i64,
+    key: i64,
+    value: i64,
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    window: bool,
+    lateness: i64,
+    emit: Emit,
+    limits: StateLimits,
+    rows: Vec<Row>,
+    epochs: u64,
+    workers: usize,
+    chunk: usize,
+}
+
+const SIZE: i64 = 10;
+
+/// Rows, and how often each stands.
+type Answer = BTreeMap<Vec<i64>, i64>;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("time", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        Field::new("key", DataType::Int64, true),
+        Field::new("value", DataType::Int64, true),
+    ]))
+}
+
+fn column(name: &str) -> Arc<dyn PhysicalExpr> {
+    Arc::new(Column::new_with_schema(name, &schema()).unwrap())
+}
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let numbers = |of: fn(&Row) -> i64| Int64Array::from_iter_values(rows.iter().map(of));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.time))),
+        Arc::new(numbers(|row| row.key)),
+        Arc::new(numbers(|row| row.value)),
+    ];
+    RecordBatch::try_new(schema(), columns).unwrap()
+}
+
+impl Case {
+    fn layout(&self) -> Arc<AggregateLayout> {
+        let aggregate = |function, argument: Option<&str>| AggregatePlan {
+            function,
+            args: argument.map(column).into_iter().collect(),
+            arg_types: argument.map(|_| DataType::Int64).into_iter().collect(),
+            filter: None,
+            distinct: false,
+            order_by: vec![],
+            output: Arc::new(Field::new("result", DataType::Int64, true)),
+            retractable: false,
+            text: "result".into(),
+        };
+        let aggregates = vec![aggregate(AggregateFunction::Count, None), aggregate(AggregateFunction::Sum, Some("value"))];
+        let mut keys = vec![KeyPlan::Expr(NamedExpr { name: "key".into(), expr: column("key") })];
+        let mut fields = vec![Field::new("key", DataType::Int64, true)];
+        if self.window {
+            keys.push(KeyPlan::Window(WindowColumn::End, "e".into()));
+            fields.push(Field::new("e", DataType::Timestamp(TimeUnit::Microsecond, None), false));
+        }
+        fields.extend(aggregates.iter().map(|aggregate| aggregate.output.as_ref().clone()));
+        let window = self.window.then(|| WindowPlan {
+            kind: WindowKind::Tumble { size_us: SIZE },
+            offset_us: 0,
+            time: column("time"),
+            start: None,
+            watermark: None,
+            lateness_us: self.lateness,
+            late: LateStrategy::Drop,
+            letters: None,
+            firing: None,
+        });
+        let output = Arc::new(Schema::new(fields));
+        let made = AggregateLayout::new(&schema(), false, &keys, &aggregates, window.as_ref(), self.emit, output, accumulator).unwrap();
+        Arc::new(made.with_limits(Some(Arc::new(self.limits.clone()))))
+    }
+
+    /// Rows of later epochs come at or after it.
+    fn watermark(&self, epoch: u64) -> i64 {
+        3 * epoch as i64
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Group {
+    key: i64,
+    end: i64,
+    born: u64,
+    born_at: i64,
+    touched: u64,
+    touched_at: i64,
+    rows: i64,
+    sum: i64,
+}
+
+/// One worker by the definition.
+#[derive(Default)]
+struct Naive {
+    groups: Vec<Group>,
+    sealed: Vec<(i64, i64)>,
+    /// Results that stay.
+    stay: Answer,
+    counts: LimitCounts,
+}
+
+impl Naive {
+    fn result(case: &Case, group: &Group) -> Vec<i64> {
+        if case.window { vec![group.key, group.end, group.rows, group.sum] } else { vec![group.key, group.rows, group.sum] }
+    }
+
+    fn go(&mut self, case: &Case, key: i64, end: i64, reason: usize) {
+        let at = self.groups.iter().position(|group| (group.key, group.end) == (key, end)).unwrap();
+        let group = self.groups.remove(at);
+        self.counts.left[reason] += 1;
+        self.counts.left_rows += group.rows as u64;
+        if case.limits.evicted != Evicted::Retract {
+            *self.stay.entry(Self::result(case, &group)).or_default() += 1;
+        }
+        if case.limits.evicted == Evicted::Seal {
+            self.sealed.push((key, end));
+        }
+    }
+
+    fn choose(&mut self, case: &Case, epoch: u64, mut from: Vec<Group>, over: usize, reason: usize) {
+        if case.limits.at_limit == AtLimit::Refuse {
+            from.retain(|group| group.born == epoch);
+            from.sort_by_key(|group| (group.end, group.key));
+            for group in from.into_iter().rev().take(over) {
+                self.groups.retain(|other| (other.key, other.end) != (group.key, group.end));
+                self.counts.refused_groups += 1;
+                self.counts.refused_rows += group.rows as u64;
+            }
+            return;
+        }
+        let AtLimit::Evict(by) = case.limits.at_limit else { unreachable!() };
+        from.sort_by_key(|group| {
+            let rank = match by {
+                EvictBy::Oldest => group.born as i64,
+                EvictBy::LeastRecent => group.touched as i64,
+                EvictBy::LeastFrequent => group.rows,
+                EvictBy::Largest => -group.rows,
+            };
+            (rank, group.end, group.key)
+        });
+        for group in from.into_iter().take(over) {
+            self.go(case, group.key, group.end, reason);
+        }
+    }
+
+    fn epoch(&mut self, case: &Case, epoch: u64, rows: &[&Row], watermark: i64) {
+        let now = if case.limits.watermark().is_some() { watermark } else { epoch as i64 };
+        for row in rows {
+            let end = if case.window { row.time.div_euclid(SIZE) * SIZE + SIZE } else { 0 };
+            if self.sealed.contains(&(row.key, end)) {
+                self.counts.sealed_rows += 1;
+                continue;
+            }
+            let found = self.groups.iter().position(|group| (group.key, group.end) == (row.key, end));
+            let at = found.unwrap_or_else(|| {
+                let new = Group { key: row.key, end, born: epoch, born_at: now, touched: epoch, touched_at: now, rows: 0, sum: 0 };
+                self.groups.push(new);
+                self.groups.len() - 1
+            });
+            let group = &mut self.groups[at];
+            (group.touched, group.touched_at) = (epoch, now);
+            group.rows += 1;
+            group.sum += row.value;
+        }
+        if case.window {
+            let over = |end: i64| end.saturating_add(case.lateness) <= watermark;
+            for group in self.groups.iter().filter(|group| over(group.end)) {
+                *self.stay.entry(Self::result(case, group)).or_default() += 1;
+            }
+            self.groups.retain(|group| !over(group.end));
+            self.sealed.retain(|(_, end)| !over(*end));
+        }
+        let limits = &case.limits;
+        let share = |limit: u64| (limit as usize).div_ceil(case.workers);
+        for group in self.groups.clone() {
+            if now == i64::MAX {
+                break;
+            }
+            if limits.ttl_us.is_some_and(|us| group.touched_at + us <= now) {
+                self.go(case, group.key, group.end, 0);
+            } else if limits.max_age_us.is_some_and(|us| group.born_at + us <= now) {
+                self.go(case, group.key, group.end, 1);
+            }
+        }
+        for group in self.groups.clone() {
+            if group.touched == epoch && limits.max_rows_per_group.is_some_and(|limit| group.rows as u64 > limit) {
+                self.go(case, group.key, group.end, 2);
+            }
+        }
+        if let Some(limit) = limits.max_windows_per_key.filter(|_| case.window) {
+            let mut keys: Vec<i64> = self.groups.iter().map(|group| group.key).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            for key in keys {
+                let own: Vec<Group> = self.groups.iter().filter(|group| group.key == key).cloned().collect();
+                let over = own.len().saturating_sub(limit as usize);
+                self.choose(case, epoch, own, over, 3);
+            }
+        }
+        if let Some(limit) = limits.max_groups {
+            let over = self.groups.len().saturating_sub(share(limit));
+            self.choose(case, epoch, self.groups.clone(), over, 4);
+        }
+    }
+
+    /// What has come out.
+    fn answer(&self, case: &Case, watermark: i64, answer: &mut Answer) {
+        for (row, count) in &self.stay {
+            *answer.entry(row.clone()).or_default() += count;
+        }
+        for group in self.groups.iter().filter(|group| case.emit == Emit::Changes || group.end <= watermark) {
+            *answer.entry(Self::result(case, group)).or_default() += 1;
+        }
+    }
+}
+
+/// Runs a case, compares every epoch, and returns all changes.
+fn run(case: &Case) -> Vec<(u64, Vec<i64>, i64)> {
+    let layout = case.layout();
+    let mut halves: Vec<LocalHalf> = (0..case.workers).map(|_| LocalHalf::new(layout.clone(), false)).collect();
+    let mut stores: Vec<Store> = (0..case.workers).map(|_| Store::among(layout.clone(), false, case.workers)).collect();
+    let mut naive: Vec<Naive> = (0..case.workers).map(|_| Naive::default()).collect();
+    let place = |key: i64| {
+        let keys = layout.codec.encode(&[Arc::new(Int64Array::from(vec![key])) as ArrayRef], 1).unwrap();
+        owner(keys.hashes()[0], case.workers)
+    };
+    let (mut total, mut changes, mut counts) = (Answer::new(), Vec::new(), LimitCounts::default());
+    for epoch in 1..=case.epochs + 1 {
+        let rows: Vec<Row> = case.rows.iter().filter(|row| row.epoch == epoch).cloned().collect();
+        for (number, rows) in rows.chunks(case.chunk).enumerate() {
+            let half = &mut halves[number % case.workers];
+            let pushed = half.push(&batch(rows), None, RowWatermarks::Constant(case.watermark(epoch - 1)));
+            let flushed = half.flush();
+            for batch in pushed.batches.into_iter().chain(flushed) {
+                let parts = KeyedBatch::from_bytes(&batch.to_bytes()).unwrap().split(case.workers);
+                stores.iter_mut().zip(parts).for_each(|(store, part)| store.absorb(epoch, part));
+            }
+        }
+        let last = epoch > case.epochs;
+        let watermark = if last { i64::MAX } else { case.watermark(epoch) };
+        let mut expected = Answer::new();
+        for (worker, store) in stores.iter_mut().enumerate() {
+            if !rows.is_empty() || store.due(epoch) || case.window || case.limits.watermark().is_some() || last {
+                loop {
+                    let output = store.close(epoch, watermark);
+                    assert!(output.errors.is_empty());
+                    for row in 0..output.rows.num_rows() {
+                        let value = |column: &ArrayRef| match column.as_any().downcast_ref::<TimestampMicrosecondArray>() {
+                            Some(times) => times.value(row),
+                            None => array_value_to_string(column, row).unwrap().parse().unwrap(),
+                        };
+                        let values: Vec<i64> = output.rows.columns().iter().map(value).collect();
+                        let diff = output.diffs.as_ref().map_or(1, |diffs| diffs[row]);
+                        let count = total.entry(values.clone()).or_default();
+                        *count += diff;
+                        assert!(*count >= 0, "{values:?} is taken back and was not out");
+                        changes.push((epoch, values, diff));
+                    }
+                    if !output.more {
+                        break;
+                    }
+                }
+            }
+            if let Some(report) = store.take_limit_report() {
+                assert_eq!(report.refused.len() as u64, report.counts.refused_groups);
+                counts.add(&report.counts);
+            }
+            let own: Vec<&Row> = rows.iter().filter(|row| place(row.key) == worker).collect();
+            naive[worker].epoch(case, epoch, &own, watermark);
+            naive[worker].answer(case, watermark, &mut expected);
+        }
+        total.retain(|_, count| *count != 0);
+        assert_eq!(total, expected, "after epoch {epoch} at {watermark}");
+        let mut all = LimitCounts::default();
+        naive.iter().for_each(|one| all.add(&one.counts));
+        assert_eq!(counts, all, "after epoch {epoch} at {watermark}");
+    }
+    changes.sort();
+    changes
+}
+
+fn policies() -> impl Strategy<Value = AtLimit> {
+    prop_oneof![
+        Just(AtLimit::Refuse),
+        Just(AtLimit::Evict(EvictBy::Oldest)),
+        Just(AtLimit::Evict(EvictBy::LeastRecent)),
+        Just(AtLimit::Evict(EvictBy::LeastFrequent)),
+        Just(AtLimit::Evict(EvictBy::Largest)),
+    ]
+}
+
+prop_compose! {
+    fn cases()(
+        (window, lateness, fin, by_watermark) in (any::<bool>(), prop_oneof![Just(0), Just(12i64)], any::<bool>(), any::<bool>()),
+        (ttl_us, max_age_us) in (prop::option::weighted(0.4, 1..12i64), prop::option::weighted(0.3, 1..20i64)),
+        numbers in (prop::option::weighted(0.5, 1..9u64), prop::option::weighted(0.4, 1..3u64), prop::option::weighted(0.3, 1..6u64)),
+        at_limit in policies(), evicted in prop_oneof![Just(Evicted::Retract), Just(Evicted::Seal), Just(Evicted::Forget)],
+        raw in prop::collection::vec((0..3u64, 0..15i64, 0..8i64, -5..20i64), 0..90), workers in 1..=4usize, chunk in 1..20usize,
+    ) -> Case {
+        let mut epoch = 1;
+        let rows: Vec<Row> = raw.into_iter().map(|(next, ahead, key, value)| {
+            epoch += next / 2;
+            Row { epoch, time: 3 * epoch as i64 + ahead, key, value }
+        }).collect();
+        let watermark = WatermarkPlan { domain: TimeDomain::EventTime, sources: vec![], delay_us: 0 };
+        let (max_groups, max_windows_per_key, max_rows_per_group) = numbers;
+        let limits = StateLimits {
+            ttl_us,
+            max_age_us,
+            clock: if by_watermark { StateClock::Event(watermark) } else { StateClock::Processing },
+            max_groups,
+            max_windows_per_key,
+            // What the planner refuses does not come here.
+            max_rows_per_group: max_rows_per_group.filter(|_| at_limit != AtLimit::Refuse),
+            max_bytes: None,
+            at_limit,
+            evicted: if window && evicted == Evicted::Forget { Evicted::Retract } else { evicted },
+        };
+        let emit = if fin && window { Emit::Final } else { Emit::Changes };
+        Case { window, lateness: if window { lateness } else { 0 }, emit, limits, rows, epochs: epoch + 4, workers, chunk }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn groups_stay_as_the_definition_says(case in cases()) {
+        run(&case);
+    }
+
+    /// What is said of each key, and of time, does not depend on workers and chunks.
+    #[test]
+    fn limits_of_keys_and_time_are_the_same_for_all_workers(case in cases(), workers in 1..=4usize, chunk in 1..20usize) {
+        let mut one = case;
+        one.limits.max_groups = None;
+        let other = Case { workers, chunk, ..one.clone() };
+        prop_assert_eq!(run(&one), run(&other));
+    }
+}
+
+#[test]
+fn memory_is_bounded_about() {
+    let limits = StateLimits {
+        ttl_us: None,
+        max_age_us: None,
+        clock: StateClock::Processing,
+        max_groups: None,
+        max_windows_per_key: None,
+        max_rows_per_group: None,
+        max_bytes: Some(200_000),
+        at_limit: AtLimit::Evict(EvictBy::LeastRecent),
+        evicted: Evicted::Retract,
+    };
+    let case = Case { window: false, lateness: 0, emit: Emit::Changes, limits, rows: vec![], epochs: 0, workers: 1, chunk: 1 };
+    let layout = case.layout();
+    let (mut half, mut store) = (LocalHalf::new(layout.clone(), true), Store::new(layout, false));
+    let mut most = 0;
+    for epoch in 1..200u64 {
+        let rows: Vec<Row> = (0..100).map(|at| Row { epoch, time: 0, key: (epoch * 100 + at) as i64, value: 1 }).collect();
+        for batch in half.push(&batch(&rows), None, RowWatermarks::None).batches.into_iter().chain(half.flush()) {
+            store.absorb(epoch, batch);
+        }
+        while store.close(epoch, i64::MIN).more {}
+        most = most.max(store.bytes());
+    }
+    assert!(most < 400_000 && store.groups() > 100, "{most} bytes, {} groups", store.groups());
+}

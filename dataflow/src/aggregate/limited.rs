@@ -1,0 +1,201 @@
+//! # Groups under limits
+//!
+//! What becomes of groups that [`Keeper`] names, beside the store that keeps them: whether a result is taken back or stays, which rows are
+//! dropped because their group is sealed, and what of all that is counted.
+
+use std::sync::Arc;
+
+use tidemark_planner::plan::{Evicted, StateClock};
+
+use super::keyed_batch::{KeyedBatch, Payload};
+use super::layout::AggregateLayout;
+use super::output::{GroupError, describe};
+use crate::state::group_table::GroupTable;
+use crate::state::keeper::{Judgement, Keeper, Passed, Reason};
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+
+/// How a group stands to its results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// As others.
+    #[default]
+    Here,
+    /// It goes with the epoch that closes, and its result with it.
+    Gone,
+    /// It goes, and its result stays.
+    Left,
+    /// It goes, its result stays, and its key is remembered.
+    Sealing,
+    /// Later rows are dropped.
+    Sealed,
+}
+
+/// What limits have done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitCounts {
+    /// Groups that went, by reason, in the order of [`Reason`].
+    pub left: [u64; 6],
+    /// The rows they had.
+    pub left_rows: u64,
+    /// Groups that were not taken in.
+    pub refused_groups: u64,
+    /// The rows they had.
+    pub refused_rows: u64,
+    /// Rows of groups that were sealed.
+    pub sealed_rows: u64,
+}
+
+impl LimitCounts {
+    /// Whether nothing was done.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, other: &Self) {
+        self.left.iter_mut().zip(other.left).for_each(|(own, other)| *own += other);
+        self.left_rows += other.left_rows;
+        self.refused_groups += other.refused_groups;
+        self.refused_rows += other.refused_rows;
+        self.sealed_rows += other.sealed_rows;
+    }
+}
+
+/// What limits have done since this was asked last.
+#[derive(Clone, Debug, Default)]
+pub struct LimitReport {
+    /// How much.
+    pub counts: LimitCounts,
+    /// Groups that were not taken in.
+    pub refused: Vec<GroupError>,
+    /// A limit was passed: the run fails.
+    pub passed: Option<Passed>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Limited {
+    keeper: Keeper,
+    layout: Arc<AggregateLayout>,
+    evicted: Evicted,
+    /// Ages are measured by the watermark.
+    by_watermark: bool,
+    /// Some group is sealed.
+    sealed: bool,
+    report: LimitReport,
+}
+
+impl Limited {
+    /// The limits of a layout, on one of some workers.
+    pub(super) fn new(layout: &Arc<AggregateLayout>, workers: usize) -> Option<Self> {
+        let limits = layout.limits.as_deref()?;
+        Some(Self {
+            keeper: Keeper::new(limits, workers),
+            layout: Arc::clone(layout),
+            evicted: limits.evicted,
+            by_watermark: matches!(limits.clock, StateClock::Event(_)),
+            sealed: false,
+            report: LimitReport::default(),
+        })
+    }
+
+    /// Whether some group may have to go as an epoch closes in which no row has come.
+    pub(super) fn due(&self, epoch: u64) -> bool {
+        !self.by_watermark && self.keeper.due(now(epoch))
+    }
+
+    /// The rows that are not of sealed groups, if some are; the others are counted.
+    pub(super) fn unsealed(&mut self, batch: &KeyedBatch, groups: &[u32], sealed: impl Fn(u32) -> bool) -> Option<Vec<u32>> {
+        if !self.sealed || !groups.iter().any(|group| sealed(*group)) {
+            return None;
+        }
+        let mut kept = Vec::with_capacity(groups.len());
+        for (row, group) in groups.iter().enumerate() {
+            if sealed(*group) {
+                self.report.counts.sealed_rows += rows_of(batch, row);
+            } else {
+                kept.push(row as u32);
+            }
+        }
+        Some(kept)
+    }
+
+    /// Ends an epoch. `touched` are the groups that rows came for, in any order. Returns the groups that go and how.
+    pub(super) fn close(&mut self, table: &GroupTable, touched: &[u32], epoch: u64, watermark: i64) -> Vec<(u32, Standing)> {
+        // A window that is over goes by itself.
+        let lateness = self.layout.window.map(|window| window.lateness_us);
+        let over = |pane: i64| lateness.is_some_and(|us| pane.saturating_add(us) <= watermark);
+        for pane in table.panes().take_while(|pane| over(*pane)) {
+            self.leave(&table.pane_groups(pane, false));
+        }
+        let mut here = Vec::with_capacity(touched.len());
+        for group in touched.iter().filter(|group| !over(table.pane(**group))) {
+            if table.exists(*group) {
+                here.push(*group);
+            } else {
+                self.keeper.leave(*group);
+            }
+        }
+        table.sort(&mut here);
+        let now = if self.by_watermark { watermark } else { now(epoch) };
+        let Judgement { leaving, refused, passed } = self.keeper.close(table, &here, now);
+        self.report.passed = self.report.passed.or(passed);
+        let standing = match self.evicted {
+            Evicted::Retract => Standing::Gone,
+            Evicted::Forget => Standing::Left,
+            Evicted::Seal => Standing::Sealing,
+        };
+        self.sealed |= standing == Standing::Sealing && !leaving.is_empty();
+        let counts = &mut self.report.counts;
+        for (group, reason) in &leaving {
+            counts.left[*reason as usize] += 1;
+            counts.left_rows += table.rows(*group).unsigned_abs();
+        }
+        let mut going: Vec<(u32, Standing)> = leaving.into_iter().map(|(group, _)| (group, standing)).collect();
+        for (group, reason) in refused {
+            let rows = table.rows(group).unsigned_abs();
+            counts.refused_groups += 1;
+            counts.refused_rows += rows;
+            self.report.refused.push(refusal(&self.layout, table, group, reason, rows));
+            going.push((group, Standing::Gone));
+        }
+        going
+    }
+
+    /// Groups have gone for another reason.
+    pub(super) fn leave(&mut self, groups: &[u32]) {
+        groups.iter().for_each(|group| self.keeper.leave(*group));
+    }
+
+    /// What was done since this was asked last.
+    pub(super) fn take_report(&mut self) -> Option<LimitReport> {
+        let some = !self.report.counts.is_empty() || self.report.passed.is_some();
+        some.then(|| std::mem::take(&mut self.report))
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.keeper.bytes()
+    }
+}
+
+/// Processing time as an epoch closes.
+fn now(epoch: u64) -> i64 {
+    i64::try_from(epoch).unwrap_or(i64::MAX - 1)
+}
+
+/// How many rows a row of a batch stands for.
+fn rows_of(batch: &KeyedBatch, row: usize) -> u64 {
+    match &batch.payload {
+        // Rows are counted under limits, and counts come first.
+        Payload::Partial { columns } => columns[0].as_primitive::<Int64Type>().value(row).unsigned_abs(),
+        Payload::Raw { diffs, .. } => diffs.as_ref().map_or(1, |diffs| diffs[row].unsigned_abs()),
+    }
+}
+
+fn refusal(layout: &AggregateLayout, table: &GroupTable, group: u32, reason: Reason, rows: u64) -> GroupError {
+    let keys = table.keys(&[group]).expect("one group has one key");
+    let columns = layout.key_columns(&keys, &[table.pane(group)]);
+    let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
+    GroupError { group: describe(layout, &columns, 0), reason: format!("not taken in: {} is reached; {rows}", reason.setting()), diff: 1 }
+}

@@ -1,0 +1,131 @@
+//! Limits on state: what a statement or a setting asks for, made fit for an operator, or refused where it would make answers wrong.
+
+use std::sync::Arc;
+
+use super::aggregate::Grouped;
+use super::relation::Rel;
+use super::{Lowering, Result};
+use crate::logical::QueryScope;
+use crate::plan::{AtLimit, ChangelogKind, Emit, Evicted, StateClock, StateLimits, TimeDomain, WatermarkPlan, WindowKind};
+use crate::state_request::StateRequest;
+use crate::{PlanError, Span};
+
+impl Lowering<'_> {
+    /// The limits of an aggregate over an input; `keyed`: it has keys.
+    pub(super) fn group_limits(
+        &mut self,
+        input: &Rel,
+        grouped: Option<&Grouped>,
+        keyed: bool,
+        emit: Emit,
+        scope: &QueryScope,
+    ) -> Result<Option<Arc<StateLimits>>> {
+        let Some(request) = &scope.state else { return Ok(None) };
+        // The one group of an aggregate over everything is neither one of many nor ever without rows to come.
+        if !keyed && grouped.is_none() {
+            return Ok(None);
+        }
+        self.use_state(request);
+        let span = request.span.unwrap_or(scope.span);
+        let refuse = |code: &'static str, message: &str, help: &str| Err(vec![PlanError::new(code, message, span).help(help)]);
+        let triggered = emit == Emit::Triggered;
+        let session = grouped.is_some_and(|grouped| matches!(grouped.window.kind, WindowKind::Session { .. }));
+        let evicted = request.evicted.unwrap_or(Evicted::Retract);
+        let mut limits = StateLimits {
+            ttl_us: request.ttl_us,
+            max_age_us: request.max_age_us,
+            clock: StateClock::Processing,
+            max_groups: request.max_groups,
+            max_windows_per_key: request.max_windows_per_key.filter(|_| grouped.is_some()),
+            max_rows_per_group: request.max_rows_per_group,
+            max_bytes: request.max_bytes,
+            at_limit: request.at_limit,
+            evicted,
+        };
+        let only_adds = input.props.changelog == ChangelogKind::AppendOnly;
+        if session || triggered || !only_adds && evicted != Evicted::Seal {
+            // A session or window with a trigger ends by itself, and a group of rows that are taken back goes with its rows.
+            limits.ttl_us = None;
+            limits.max_age_us = None;
+        }
+        if !limits.counts() {
+            limits.at_limit = AtLimit::Fail;
+        } else if (session || triggered) && limits.at_limit != AtLimit::Fail {
+            let what = if session { "sessions" } else { "windows with a trigger" };
+            return Err(self.not_yet(&format!("letting {what} go at a limit is"), span, "Say 'state.at_limit' = 'fail'."));
+        } else if (session || triggered) && (limits.max_windows_per_key.is_some() || limits.max_rows_per_group.is_some()) {
+            return Err(self.not_yet(
+                "a limit for each session, or window with a trigger, is",
+                span,
+                "Limit all of them: 'state.max_groups'.",
+            ));
+        }
+        if !limits.loses() && !limits.counts() {
+            return Ok(None);
+        }
+        if !only_adds && limits.loses() && (evicted != Evicted::Seal || limits.at_limit == AtLimit::Refuse) {
+            return refuse(
+                "plan::state_limit",
+                "groups that go, over rows that may be taken back after that",
+                "Limit the query that these rows come from, let results stay for good with 'state.evicted' = 'seal', or let the run fail with \
+                 'state.at_limit' = 'fail'.",
+            );
+        }
+        if limits.loses() && grouped.is_some() && evicted == Evicted::Forget && limits.at_limit != AtLimit::Refuse {
+            return refuse(
+                "plan::state_limit",
+                "a window that begins anew would have two results",
+                "Say 'state.evicted' = 'seal': the result stays, and later rows of the window are dropped.",
+            );
+        }
+        if limits.at_limit == AtLimit::Refuse && limits.max_rows_per_group.is_some() {
+            return refuse(
+                "plan::state_limit",
+                "rows of a group that is there are not refused",
+                "Say 'state.at_limit' = 'largest' with 'state.evicted' = 'seal': the group's result stays, and its later rows are dropped.",
+            );
+        }
+        if emit != Emit::Changes && grouped.is_none() {
+            return Err(self.not_yet(
+                "limiting groups that come out at the end of the input is",
+                span,
+                "Say EMIT CHANGES, or group by a window.",
+            ));
+        }
+        if request.event_time && (limits.ttl_us.is_some() || limits.max_age_us.is_some()) {
+            let watermark = grouped.and_then(|grouped| grouped.window.watermark.clone()).or_else(|| self.event_clock(input));
+            match watermark {
+                Some(watermark) => limits.clock = StateClock::Event(watermark),
+                None => return Err(vec![no_watermark(span)]),
+            }
+        }
+        Ok(Some(Arc::new(limits)))
+    }
+
+    /// The watermark of all that a relation reads, if all of it has one.
+    pub(super) fn event_clock(&self, input: &Rel) -> Option<WatermarkPlan> {
+        let declared = !input.sources.is_empty() && input.sources.iter().all(|id| self.sources[id.index()].event_time.is_some());
+        declared.then(|| WatermarkPlan { domain: TimeDomain::EventTime, sources: input.sources.iter().copied().collect(), delay_us: 0 })
+    }
+
+    /// Notes that something does what a statement asks of its state.
+    pub(super) fn use_state(&mut self, request: &StateRequest) {
+        self.state_used.extend(request.span);
+    }
+
+    /// Refuses options of a query that nothing in it can do.
+    pub(super) fn refuse_unused_state(&self, scope: &QueryScope) -> Result<()> {
+        match scope.state.as_ref().and_then(|request| request.span) {
+            Some(span) if !self.state_used.contains(&span) => {
+                let error = PlanError::new("plan::unused_options", "nothing in this query keeps state that these options bound", span);
+                Err(vec![error.help("Leave OPTIONS out, or write it in the query that groups or joins.")])
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(super) fn no_watermark(span: Span) -> PlanError {
+    PlanError::new("plan::state_limit", "state is measured in event time, and the input has no watermark", span)
+        .help("Add WATERMARK FOR a timestamp column to the source, or say 'state.time' = 'processing'.")
+}

@@ -1,0 +1,14 @@
+CREATE SOURCE t (ts TIMESTAMP(3), k STRING, v BIGINT, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH (connector = 'stream');
+CREATE SOURCE plain (ts TIMESTAMP(3), k STRING, v BIGINT) WITH (connector = 'stream');
+----
+EXPLAIN SELECT k, sum(v) FROM t GROUP BY k OPTIONS ('state.ttl' = '1h', 'state.max_groups' = 1000, 'state.at_limit' = 'lru', 'state.evicted' = 'seal');
+----
+SET 'table.exec.state.ttl' = '1 h';
+EXPLAIN SELECT k, count(*) AS n FROM (SELECT DISTINCT k, v FROM t) GROUP BY k;
+----
+EXPLAIN SELECT k, array_agg(v) AS list FROM plain GROUP BY k OPTIONS ('state.max_bytes' = 1000000, 'state.at_limit' = 'largest');
+----
+EXPLAIN SELECT k, window_end, sum(v) AS total FROM plain WINDOW TUMBLING(5m) ON EVENT_TIME(ts) GROUP BY k EMIT CHANGES OPTIONS ('state.max_age' = '1h');
+----
+EXPLAIN SELECT k, window_end, sum(v) AS total FROM t WINDOW TUMBLING(5m) GROUP BY k
+OPTIONS ('state.max_windows_per_key' = 10, 'state.at_limit' = 'refuse', 'state.ttl' = '1d', 'state.time' = 'event');

@@ -1,0 +1,29 @@
+CREATE SOURCE t (ts TIMESTAMP(3), k STRING, v BIGINT, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH (connector = 'stream');
+CREATE SOURCE plain (k STRING, v BIGINT) WITH (connector = 'stream');
+CREATE VIEW totals AS SELECT k, sum(v) AS total FROM t GROUP BY k;
+----
+SELECT k, sum(v) FROM t GROUP BY k OPTIONS ('state.tll' = '1h', 'state.max_groups' = 0, 'workers' = 4);
+----
+SELECT k, sum(v) FROM t GROUP BY k OPTIONS ('state.ttl' = 'soon', 'state.at_limit' = 'lur');
+----
+SELECT k, v FROM t OPTIONS ('state.ttl' = '1h');
+----
+SELECT count(*) FROM t OPTIONS ('state.max_groups' = 10);
+----
+SELECT k FROM (SELECT k, sum(v) FROM t GROUP BY k OPTIONS ('state.ttl' = '1h'));
+----
+SELECT k, sum(v) FROM t GROUP BY k OPTIONS ('state.ttl' = '1h') OPTIONS ('state.max_groups' = 10);
+----
+SELECT k, sum(v) FROM t GROUP BY k OPTIONS ('state.ttl' = '1h', 'state.ttl' = '2h');
+----
+SELECT total, count(*) FROM totals GROUP BY total OPTIONS ('state.max_groups' = 10, 'state.at_limit' = 'lru');
+----
+SELECT k, window_end, sum(v) FROM t WINDOW TUMBLING(5m) GROUP BY k OPTIONS ('state.ttl' = '1h', 'state.evicted' = 'forget');
+----
+SELECT k, sum(v) FROM t GROUP BY k OPTIONS ('state.max_rows_per_group' = 10, 'state.at_limit' = 'refuse');
+----
+SELECT k, sum(v) FROM plain GROUP BY k OPTIONS ('state.ttl' = '1h', 'state.time' = 'event');
+----
+SELECT k, sum(v) FROM t WINDOW SESSION(5m) GROUP BY k OPTIONS ('state.max_groups' = 10, 'state.at_limit' = 'lru');
+----
+SELECT k, array_agg(v) FROM t GROUP BY k OPTIONS ('state.ttl' = '1h');
