@@ -88,6 +88,7 @@ fn node(id: u32, op: PhysicalOp, schema: SchemaRef) -> Node {
         unique_keys: vec![],
         watermarks: vec![],
         window: None,
+        settled: None,
         state: StateBound::BoundedInput,
         limits: None,
         bounded: true,

@@ -231,7 +231,7 @@ fn window_fields(plan: &PhysicalPlan, window: &WindowPlan, below: &Schema) -> Ve
         fields.push(("lateness", format_us(window.lateness_us)));
     }
     if let Some(firing) = &window.firing {
-        let purge = if firing.purge { ", then purged" } else { "" };
+        let purge = if firing.purge { ", each time the rows since the last" } else { "" };
         fields.push(("trigger", format!("{}{purge}", firing.trigger)));
     }
     fields
@@ -245,7 +245,10 @@ fn emit_text(plan: &PhysicalPlan, emit: Emit, window: Option<&WindowPlan>) -> St
             _ => "final, at the end of the input".into(),
         },
         (Emit::Final, None) => "final, at the end of the input".into(),
-        (Emit::Triggered, _) => "triggered, as each group's trigger fires".into(),
+        (Emit::Triggered, Some(WindowPlan { firing: Some(firing), .. })) if firing.is_final() => {
+            "triggered, at the window's end, as late rows come, and when none can".into()
+        }
+        (Emit::Triggered, _) => "triggered, as each group's trigger fires, and what is left when its window is forgotten".into(),
     }
 }
 

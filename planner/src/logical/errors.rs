@@ -5,6 +5,7 @@ use datafusion_sql::sqlparser::tokenizer;
 
 use crate::error::nearest;
 use crate::parse::LineIndex;
+use crate::plan::FiringColumn;
 use crate::{PlanError, Span};
 
 /// An error of ours on its way through DataFusion, with sqlparser's place.
@@ -83,6 +84,9 @@ fn schema(lines: &LineIndex<'_>, error: SchemaError, fallback: Span) -> PlanErro
                 };
             }
             let error = PlanError::new("plan::unknown_column", format!("column \"{}\" does not exist", field.name), span).label(place);
+            if FiringColumn::of(&field.name).is_some() {
+                return error.help("It tells of a firing, and is selected where a window is aggregated: SELECT count(*), _is_final FROM t WINDOW TUMBLING(5m) TRIGGER EVERY 30s.");
+            }
             match nearest(&field.name, valid_fields.iter().map(|column| column.name.as_str())) {
                 Some(near) => error.help(format!("Did you mean \"{near}\"?")),
                 None => {

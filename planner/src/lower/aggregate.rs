@@ -72,10 +72,12 @@ impl Lowering<'_> {
         let counts = input.options.as_ref().and_then(|options| options.firing.as_ref()).is_some_and(|firing| firing.trigger.counts());
         let places = self.break_ties(&mut input, &mut keys, &mut drafts, counts)?;
         // The places of rows move as the arguments of an aggregate do.
-        drafts.extend(places.filter(|_| counts).map(|places| Draft { plan: bare(places), ordered: false }));
+        let places = places.filter(|_| counts);
+        let placed = places.is_some();
+        drafts.extend(places.map(|places| Draft { plan: bare(places), ordered: false }));
 
         let (key_plans, mut grouped, hoisted) = self.windows_of(&mut input, &mut keys, &mut drafts);
-        let places = if counts { drafts.pop().map(|draft| draft.plan.args) } else { None };
+        let places = if placed { drafts.pop().map(|draft| draft.plan.args) } else { None };
         if let Some(grouped) = &mut grouped {
             self.use_clause(input.window_span);
             self.firing(&input, &mut grouped.window, tells, places, scope)?;
@@ -575,6 +577,8 @@ impl Lowering<'_> {
         };
         // A window that is purged may come out several times.
         props.unique_keys = if purges { vec![] } else { vec![(0..keys.len()).collect()] };
+        props.settled =
+            aggregates.iter().position(|it| it.function == AggregateFunction::Firing(FiringColumn::Final)).map(|place| keys.len() + place);
         let place_of = |part| keys.iter().position(|key| matches!(key, KeyPlan::Window(it, _) if *it == part));
         match grouped {
             Some(grouped) => {
@@ -620,7 +624,7 @@ impl Lowering<'_> {
 
 /// There is no firing that a column could tell of.
 pub(super) fn no_firing(column: FiringColumn, scope: &QueryScope) -> PlanError {
-    let error = PlanError::new("plan::no_firing", format!("{} tells of a firing, and there is none", column.name()), scope.span);
+    let error = PlanError::new("plan::no_firing", format!("{} tells of a firing, and there is none", column.name()), scope.call(column.name()));
     error
         .label("this query does not wait for a trigger")
         .help("Select it where windows are aggregated, without EMIT CHANGES: SELECT count(*), _is_final FROM t WINDOW TUMBLING(5m) TRIGGER EVERY 30s.")

@@ -52,6 +52,10 @@ impl Rel {
     /// Keeps the rows for which a predicate is true.
     pub(crate) fn filter(&mut self, predicate: Physical) {
         let schema = Arc::clone(self.schema());
+        let settled = self.props.settled;
+        if settled.is_some() && split_conjunction(&predicate).iter().any(|part| as_column(part) == settled) {
+            self.props.changelog = ChangelogKind::AppendOnly;
+        }
         self.push(Step::Filter { predicate }, schema);
     }
 
@@ -82,6 +86,7 @@ impl Rel {
         self.props.unique_keys = unique_keys;
         self.props.watermarks = watermarks;
         self.props.window = window;
+        self.props.settled = self.props.settled.and_then(place_of);
         let exprs = self.compose(exprs);
         self.push(Step::Project { exprs }, Arc::new(Schema::new(fields)));
     }
@@ -261,6 +266,7 @@ impl Rel {
         let place = |old: &mut usize| *old = moved[*old];
         self.props.unique_keys.iter_mut().flatten().for_each(place);
         self.props.watermarks.iter_mut().for_each(|(column, _)| place(column));
+        self.props.settled.iter_mut().for_each(place);
         if let Some(window) = &mut self.props.window {
             [&mut window.start, &mut window.end, &mut window.time].into_iter().flatten().for_each(place);
         }
@@ -414,6 +420,7 @@ pub(crate) fn plain_props(schema: SchemaRef, bounded: bool) -> Props {
         unique_keys: vec![],
         watermarks: vec![],
         window: None,
+        settled: None,
         state: StateBound::None,
         limits: None,
         bounded,

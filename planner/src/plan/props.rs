@@ -19,6 +19,8 @@ pub struct Props {
     pub watermarks: Vec<(usize, WatermarkPlan)>,
     /// The window each row belongs to, when rows came out of a window operator or a window function.
     pub window: Option<AttachedWindow>,
+    /// A column that is true of rows that are never taken back: `_is_final`.
+    pub settled: Option<usize>,
     /// What bounds the node's state.
     pub state: StateBound,
     /// What bounds it beyond that, because a statement or setting says so.
