@@ -24,6 +24,8 @@ const BEATS_PER_TIMEOUT: u32 = 8;
 const BETTER_WORD: Duration = Duration::from_millis(500);
 /// How long a process that failed waits for its peers to have heard so.
 const LAST_WORD: Duration = Duration::from_millis(500);
+/// How long a group that cannot form waits for those who are on their way.
+const LAST_CALL: Duration = Duration::from_secs(1);
 /// Bytes of a message between processes.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
@@ -165,6 +167,17 @@ impl Group {
         }
         let cloned = state.peers.iter().map(|peer| peer.data.as_ref().map(TcpStream::try_clone).transpose()).collect::<Result<_, _>>();
         cloned.map(Some).map_err(|error: std::io::Error| RunError::Worker(format!("the network between processes: {error}")))
+    }
+
+    /// The meeting has failed before its time: those who are on their way are let in for a moment, so that they hear why, rather
+    /// than find nobody.
+    pub(super) fn last_call(&self) {
+        let until = Deadline::after(LAST_CALL);
+        let at_fault = if let Some(RunError::Peer { process, .. }) = self.control.failure() { Some(process) } else { None };
+        let mut state = lock(&self.state);
+        while !until.over() && self.peers().any(|peer| Some(peer) != at_fault && !state.peers[peer].watched) {
+            state = wait(&self.changed, state);
+        }
     }
 
     /// Waits until nobody is missing. `false` when the run was stopped meanwhile.

@@ -45,6 +45,12 @@ pub(crate) fn meet(config: &ClusterConfig, facts: Facts, control: &Arc<Control>,
         }
         group.assemble(until)
     });
+    if let Err(error) = &outcome
+        && !until.over()
+    {
+        control.fail(error.clone());
+        group.last_call();
+    }
     over.0.store(true, Ordering::SeqCst);
     match outcome {
         Ok(Some(data)) => Ok(Some(Met { group, data })),
