@@ -54,7 +54,7 @@ struct WhichArgs {
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// That failed at this stage
-    #[arg(long, value_name = "STAGE", value_parser = ["decode", "evaluate", "compute"])]
+    #[arg(long, value_name = "STAGE", value_parser = ["decode", "evaluate", "compute", "late", "refused"])]
     stage: Option<String>,
     /// Whose reason holds this text
     #[arg(long, value_name = "TEXT")]
@@ -75,10 +75,10 @@ struct Letter {
     #[serde(default)]
     at: String,
     source: String,
-    #[serde(default)]
-    partition: String,
-    #[serde(default)]
-    offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
     #[serde(default)]
     stage: String,
     reason: String,

@@ -109,7 +109,11 @@ impl<'a> Summary<'a> {
                 facts.push(format!("{ignored} ignored: deletions of keys that are not there, or rows of an earlier partition"));
             }
             if operator.groups > 0 {
-                let what = if operator.name == "Arrange" { "row" } else { "group" };
+                let what = match operator.name {
+                    "Arrange" => "row",
+                    "Errors" => "error",
+                    _ => "group",
+                };
                 facts.push(format!("{} held in {}", figures::counted(operator.groups, what), figures::bytes(operator.state_bytes)));
             }
             if !facts.is_empty() {

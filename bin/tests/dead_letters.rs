@@ -81,6 +81,9 @@ fn too_many_bad_rows_fail_the_run() {
         ("SKIP LIMIT 50 PERCENT OF 5 ROWS", true),
         ("SKIP LIMIT 39.99 PERCENT OF 5 ROWS", false),
         ("SKIP LIMIT 10 ROWS, 20 PERCENT OF 5 ROWS", false),
+        ("SKIP LIMIT 2 ROWS WITHIN 1h, 40 PERCENT WITHIN 1h", true),
+        ("SKIP LIMIT 1 ROWS WITHIN 1h", false),
+        ("SKIP LIMIT 39 PERCENT WITHIN 1h", false),
     ] {
         for workers in ["1", "3"] {
             let sql = source(&input, limit) + "SELECT sum(a) AS s FROM t";
@@ -90,6 +93,18 @@ fn too_many_bad_rows_fail_the_run() {
                 assert!(ran.stderr.contains("error: too many bad rows in source \"t\": "), "{limit}: {ran:?}");
             }
         }
+    }
+    // A row that fails in a query is bad as well, once for all queries that it fails in; a result that cannot be computed counts too.
+    let twice = "SELECT sum(10 / (a - 2)) AS s FROM t; SELECT max(7 / (a - 2)) AS m FROM t;";
+    for (limit, query, fits) in [
+        ("SKIP LIMIT 3 ROWS, 60 PERCENT OF 5 ROWS, 60 PERCENT WITHIN 1h", twice, true),
+        ("SKIP LIMIT 2 ROWS", twice, false),
+        ("SKIP LIMIT 59 PERCENT OF 5 ROWS", twice, false),
+        ("SKIP LIMIT 59 PERCENT WITHIN 1h", twice, false),
+        ("SKIP LIMIT 2 ROWS", "SELECT 1 / (s - 6) AS x FROM (SELECT sum(a) AS s FROM t)", false),
+    ] {
+        let ran = tidemark(&["run", "-w", "2", "-e", &(source(&input, limit) + query)]);
+        assert_eq!(ran.code, Some(i32::from(!fits)), "{limit}: {ran:?}");
     }
     // What was bad until then is kept.
     let sql = source(&input, &format!("DEAD_LETTER '{bad}' LIMIT 1")) + "SELECT sum(a) AS s FROM t";

@@ -1,12 +1,12 @@
-//! Bad rows as newline-delimited JSON: `{id, at, source, partition, offset, stage, reason, raw, plan}`, with `raw_base64` in place of
-//! `raw` where the bytes are no text, and `row` where a row or result failed, of which the bytes read are not known any more.
+//! Bad rows as newline-delimited JSON with the fields of `LetterColumn`: `raw_base64` stands in place of `raw` where the bytes are no text,
+//! and what is not known of a letter is left out.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 
 use base64::Engine;
 
-use crate::io::{DeadLetter, DeadLetters, Stage};
+use crate::io::{DeadLetter, DeadLetters};
 use crate::source::ConnectorError;
 
 /// Bytes that may wait before they are written.
@@ -28,11 +28,13 @@ impl DeadLetterFile {
 
 #[derive(serde::Serialize)]
 struct Line<'a> {
-    id: &'a str,
+    id: String,
     at: String,
     source: &'a str,
-    partition: &'a str,
-    offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
     stage: &'a str,
     reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,25 +48,7 @@ struct Line<'a> {
 
 impl DeadLetters for DeadLetterFile {
     fn write(&mut self, letter: &DeadLetter<'_>) -> Result<(), ConnectorError> {
-        let error = letter.error;
-        let text = std::str::from_utf8(&error.raw).ok();
-        // What was read is told from what was made of it: only that can be read again.
-        let (raw, row) = if letter.stage == Stage::Decode { (text, None) } else { (None, text) };
-        let raw_base64 = text.is_none().then(|| base64::engine::general_purpose::STANDARD.encode(&error.raw));
-        let line = Line {
-            id: letter.id,
-            at: time(letter.at_us),
-            source: letter.source,
-            partition: letter.partition,
-            offset: error.offset,
-            stage: letter.stage.name(),
-            reason: &error.reason,
-            raw,
-            raw_base64,
-            row,
-            plan: format!("{:016x}", letter.plan),
-        };
-        serde_json::to_writer(&mut self.buffer, &line).map_err(|error| ConnectorError::new(&self.path, error))?;
+        write_json(letter, &mut self.buffer).map_err(|error| ConnectorError::new(&self.path, error))?;
         self.buffer.push(b'\n');
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
@@ -76,6 +60,26 @@ impl DeadLetters for DeadLetterFile {
     }
 }
 
+/// Appends a letter as one JSON object, without a line break: what a dead letter is, wherever it is written.
+pub(crate) fn write_json(letter: &DeadLetter<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let text = letter.raw.and_then(|raw| std::str::from_utf8(raw).ok());
+    let bytes = letter.raw.filter(|_| text.is_none());
+    let line = Line {
+        id: letter.id_text(),
+        at: time(letter.at_us),
+        source: letter.source,
+        partition: letter.partition.as_deref(),
+        offset: letter.offset,
+        stage: letter.stage.name(),
+        reason: letter.reason,
+        raw: text,
+        raw_base64: bytes.map(|raw| base64::engine::general_purpose::STANDARD.encode(raw)),
+        row: letter.row,
+        plan: letter.plan_text(),
+    };
+    serde_json::to_writer(out, &line)
+}
+
 fn time(us: i64) -> String {
     chrono::DateTime::from_timestamp_micros(us).map_or_else(|| us.to_string(), |time| time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
 }
@@ -83,31 +87,55 @@ fn time(us: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::RowError;
+    use crate::io::Stage;
+    use tidemark_planner::plan::LetterColumn;
+
+    const READ: DeadLetter<'_> = DeadLetter {
+        id: 0x4711,
+        at_us: 1,
+        source: "t",
+        partition: Some(std::borrow::Cow::Borrowed("t.ndjson")),
+        offset: Some(17),
+        stage: Stage::Decode,
+        reason: "expected a value",
+        raw: Some(b"{\"a\": \"\xc3\xa9\", oops"),
+        row: None,
+        plan: 10,
+    };
 
     #[test]
     fn bad_rows_are_appended_as_lines() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("bad.ndjson").display().to_string();
-        for (offset, raw, stage) in [
-            (0, &b"{\"a\": \"\xc3\xa9\", oops"[..], Stage::Decode),
-            (17, &b"\xff\xfe"[..], Stage::Decode),
-            (30, b"{a: 1}", Stage::Evaluate),
-        ] {
+        let no_text = DeadLetter { raw: Some(b"\xff\xfe"), ..READ };
+        let result =
+            DeadLetter { source: "n3", partition: None, offset: None, stage: Stage::Compute, raw: None, row: Some("{a: 1}"), ..READ };
+        for letter in [READ, no_text, result] {
             let mut letters = DeadLetterFile::open(&path).expect("a writable folder");
-            let error = RowError { offset, raw: raw.to_vec(), reason: "expected a value".into() };
-            let letter = DeadLetter { id: "4711", at_us: 1, source: "t", partition: "t.ndjson", stage, error: &error, plan: 10 };
             letters.write(&letter).expect("written");
             letters.flush().expect("flushed");
         }
-        let head = "{\"id\":\"4711\",\"at\":\"1970-01-01T00:00:00.000001Z\",\"source\":\"t\",\"partition\":\"t.ndjson\",\"offset\":";
+        let head = "{\"id\":\"0000000000004711\",\"at\":\"1970-01-01T00:00:00.000001Z\",\"source\":";
         let expected = [
-            "0,\"stage\":\"decode\",\"reason\":\"expected a value\",\"raw\":\"{\\\"a\\\": \\\"é\\\", oops\"",
-            "17,\"stage\":\"decode\",\"reason\":\"expected a value\",\"raw_base64\":\"//4=\"",
-            "30,\"stage\":\"evaluate\",\"reason\":\"expected a value\",\"row\":\"{a: 1}\"",
+            "\"t\",\"partition\":\"t.ndjson\",\"offset\":17,\"stage\":\"decode\",\"reason\":\"expected a value\",\"raw\":\"{\\\"a\\\": \\\"é\\\", oops\"",
+            "\"t\",\"partition\":\"t.ndjson\",\"offset\":17,\"stage\":\"decode\",\"reason\":\"expected a value\",\"raw_base64\":\"//4=\"",
+            "\"n3\",\"stage\":\"compute\",\"reason\":\"expected a value\",\"row\":\"{a: 1}\"",
         ]
         .map(|tail| format!("{head}{tail},\"plan\":\"000000000000000a\"}}\n"));
         assert_eq!(std::fs::read_to_string(&path).expect("readable"), expected.concat());
+    }
+
+    #[test]
+    fn a_letter_has_the_columns_of_the_relation() {
+        let mut line = Vec::new();
+        write_json(&DeadLetter { row: Some("{a: 1}"), ..READ }, &mut line).expect("written");
+        let line: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
+        let names: Vec<&str> = line.as_object().expect("an object").keys().map(String::as_str).collect();
+        let mut expected = LetterColumn::ALL.map(LetterColumn::name);
+        expected.sort_unstable();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, expected);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Opening what a plan names. The engine asks through this trait, so that tests can put their own ends on a plan.
 
+use std::borrow::Cow;
+
 use tidemark_planner::plan::{SinkPlan, SourcePlan};
 
 use crate::sink::{Placement, Sink};
-use crate::source::{ConnectorError, RowError, Source};
+use crate::source::{ConnectorError, Source};
 
 /// The outside world, as the engine sees it.
 pub trait Io: Send + Sync {
@@ -30,22 +32,40 @@ pub trait Io: Send + Sync {
 }
 
 /// A record, row or result that did not make it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DeadLetter<'a> {
     /// Tells it from all others: the same whenever the same record fails in the same way at the same place.
-    pub id: &'a str,
+    pub id: u64,
     /// Processing time when it failed, in microseconds since the Unix epoch.
     pub at_us: i64,
     /// Its source, or the node whose result it is.
     pub source: &'a str,
-    /// The source's partition; empty for a result.
-    pub partition: &'a str,
+    /// The source's partition; none for a result.
+    pub partition: Option<Cow<'a, str>>,
+    /// Its place in the partition.
+    pub offset: Option<u64>,
     /// Where it failed.
     pub stage: Stage,
-    /// Its place in the partition, what it was, and the reason.
-    pub error: &'a RowError,
+    /// What is wrong.
+    pub reason: &'a str,
+    /// The record as it was read, if that is known.
+    pub raw: Option<&'a [u8]>,
+    /// The row or the group as text, if that is what failed.
+    pub row: Option<&'a str>,
     /// The fingerprint of the plan.
     pub plan: u64,
+}
+
+impl DeadLetter<'_> {
+    /// Its id as it is written.
+    pub fn id_text(&self) -> String {
+        format!("{:016x}", self.id)
+    }
+
+    /// The plan's fingerprint as it is written.
+    pub fn plan_text(&self) -> String {
+        format!("{:016x}", self.plan)
+    }
 }
 
 /// Where something failed, which also says what is kept of it.

@@ -168,7 +168,7 @@ impl Offsets {
 }
 
 /// A record that could not be decoded. The data's owner acts on it, later.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct RowError {
     /// Where the record stands in its partition.
     pub offset: u64,

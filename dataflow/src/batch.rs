@@ -9,6 +9,8 @@ use arrow::compute::{filter, filter_record_batch, take, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use timely::Accountable;
 
+use crate::places::Places;
+
 /// A watermark that nothing is behind.
 pub const NO_WATERMARK: i64 = i64::MIN;
 
@@ -23,8 +25,8 @@ pub struct Batch {
     pub watermarks: RowWatermarks,
     /// Where the rows were read.
     pub origin: Origin,
-    /// The offset of each row in its partition, where dead letters of a window ask for it.
-    pub offsets: Option<ScalarBuffer<i64>>,
+    /// Where each of them stands in its partition.
+    pub places: Places,
 }
 
 /// The watermarks rows are judged by, in microseconds. [`NO_WATERMARK`] where nothing can be late.
@@ -59,7 +61,7 @@ impl Default for Batch {
             diffs: None,
             watermarks: RowWatermarks::Constant(NO_WATERMARK),
             origin: Origin::COMPUTED,
-            offsets: None,
+            places: Places::Unknown,
         }
     }
 }
@@ -73,7 +75,8 @@ impl Accountable for Batch {
 impl Batch {
     /// Computed rows, which no window can find late.
     pub fn computed(rows: RecordBatch, diffs: Option<Vec<i64>>) -> Self {
-        Self { rows, diffs: diffs.map(ScalarBuffer::from), ..Self::default() }
+        let diffs = diffs.map(ScalarBuffer::from);
+        Self { rows, diffs, watermarks: RowWatermarks::Constant(NO_WATERMARK), origin: Origin::COMPUTED, places: Places::Unknown }
     }
 
     /// The watermark of one row.
@@ -84,10 +87,9 @@ impl Batch {
         }
     }
 
-    /// The offset of one row: that of the first of its chunk where nobody asked for more.
+    /// The offset of one row: 0 of one that was computed.
     pub fn offset(&self, row: usize) -> u64 {
-        let own = self.offsets.as_ref().and_then(|offsets| u64::try_from(offsets[row]).ok());
-        own.unwrap_or(self.origin.offset)
+        self.places.get(row).unwrap_or(self.origin.offset)
     }
 
     /// Number of rows.
@@ -145,7 +147,7 @@ impl Batch {
             diffs: self.diffs.as_ref().map(|diffs| filter_values(diffs, mask)),
             watermarks,
             origin: self.origin,
-            offsets: self.offsets.as_ref().map(|offsets| filter_values(offsets, mask)),
+            places: self.places.filter(mask),
         }
     }
 
@@ -164,7 +166,7 @@ impl Batch {
             diffs: self.diffs.as_ref().map(|diffs| take_values(diffs, positions)),
             watermarks,
             origin: self.origin,
-            offsets: self.offsets.as_ref().map(|offsets| take_values(offsets, positions)),
+            places: self.places.take(positions),
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::batch::NO_WATERMARK;
 use crate::report::{LateReport, OperatorReport, RunReport, SinkReport, SourceReport, StateReport};
 use crate::watermark::ENDED;
 
+/// What a chain of stateless steps is called; it is reported where one of its rows could not be computed.
+const STATELESS: &str = "Stateless";
 /// How many bad rows are shown as examples, per source.
 const EXAMPLES: usize = 5;
 
@@ -199,11 +201,9 @@ impl Metrics {
             PhysicalOp::SetOperation { .. } => Some((node.id.0, "SetOperation")),
             PhysicalOp::TopN(_) => Some((node.id.0, "TopN")),
             PhysicalOp::Over(_) => Some((node.id.0, "Over")),
-            PhysicalOp::Source { .. }
-            | PhysicalOp::Stateless { .. }
-            | PhysicalOp::Union { .. }
-            | PhysicalOp::Values { .. }
-            | PhysicalOp::Sink { .. } => None,
+            PhysicalOp::Stateless { .. } => Some((node.id.0, STATELESS)),
+            PhysicalOp::Errors { .. } => Some((node.id.0, "Errors")),
+            PhysicalOp::Source { .. } | PhysicalOp::Union { .. } | PhysicalOp::Values { .. } | PhysicalOp::Sink { .. } => None,
         });
         Self {
             start: Instant::now(),
@@ -225,7 +225,7 @@ impl Metrics {
     }
 
     pub(crate) fn operator(&self, node: u32) -> &OperatorMetrics {
-        self.operators.iter().find(|operator| operator.node == node).expect("every stateful node has metrics")
+        self.operators.iter().find(|operator| operator.node == node).expect("every node that can fail has metrics")
     }
 
     fn report(&self) -> RunReport {
@@ -239,6 +239,7 @@ impl Metrics {
             operators: self
                 .operators
                 .iter()
+                .filter(|operator| operator.name != STATELESS || operator.errors.load(Relaxed) > 0)
                 .map(|operator| (operator, *lock(&operator.late)))
                 .map(|(operator, late)| OperatorReport {
                     node: operator.node,

@@ -5,11 +5,10 @@
 //! limits hold for the group, and one process writes each dead letter file.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
-use tidemark_connectors::io::{DeadLetter, DeadLetters, Io, Stage};
+use tidemark_connectors::io::{DeadLetters, Io};
 use tidemark_connectors::source::{ConnectorError, RowError};
 use tidemark_planner::plan::{ErrorPolicy, NodeId, PhysicalOp, PhysicalPlan};
 use timely::communication::Pull;
@@ -20,7 +19,8 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use crate::control::{Control, Metrics, RunError, lock};
 use crate::epoch::Epoch;
-use crate::source::SharedSource;
+use crate::error_limits::{ErrorLimits, Exceeded, RecordsRead};
+use crate::letters::Letters;
 
 /// One error.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -34,7 +34,7 @@ pub struct ErrorRow {
 }
 
 /// Where an error happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum ErrorAt {
     /// A record of a source that could not be decoded: the error has its bytes as they were read.
     Record {
@@ -79,12 +79,9 @@ pub enum ErrorAt {
 /// Does what the policies say, for all workers of a process.
 pub(crate) struct ErrorDesk {
     plan: Arc<PhysicalPlan>,
-    /// The plan's number, for letters.
-    fingerprint: u64,
-    sources: Vec<Arc<SharedSource>>,
-    letters: BTreeMap<String, Mutex<Box<dyn DeadLetters>>>,
-    /// Bad rows of each source so far, for those that limit them.
-    bad: Vec<AtomicU64>,
+    letters: Arc<Letters>,
+    /// By path.
+    open: BTreeMap<String, Mutex<Box<dyn DeadLetters>>>,
     control: Arc<Control>,
     metrics: Arc<Metrics>,
 }
@@ -93,44 +90,52 @@ impl ErrorDesk {
     /// Opens what the policies write to; `lead`: errors come to this process.
     pub(crate) fn open(
         plan: Arc<PhysicalPlan>,
-        sources: Vec<Arc<SharedSource>>,
+        letters: Arc<Letters>,
         lead: bool,
         io: &dyn Io,
         control: Arc<Control>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ConnectorError> {
-        let mut letters = BTreeMap::new();
+        let mut open = BTreeMap::new();
         let of_sources = plan.sources().iter().filter_map(|source| match source.on_error.of_a_row() {
             ErrorPolicy::DeadLetter { path } => Some(path),
             _ => None,
         });
         let of_late_rows = plan.nodes().iter().filter_map(|node| late_letters(&node.op));
         for path in of_sources.chain(of_late_rows).filter(|_| lead) {
-            if !letters.contains_key(path) {
-                letters.insert(path.clone(), Mutex::new(io.open_dead_letters(path)?));
+            if !open.contains_key(path) {
+                open.insert(path.clone(), Mutex::new(io.open_dead_letters(path)?));
             }
         }
-        let bad = plan.sources().iter().map(|_| AtomicU64::new(0)).collect();
-        let fingerprint = tidemark_planner::explain::fingerprint(&plan);
-        Ok(Self { plan, fingerprint, sources, letters, bad, control, metrics })
+        Ok(Self { plan, letters, open, control, metrics })
     }
 
-    fn take(&self, epoch: Epoch, row: &ErrorRow) {
+    fn take(&self, epoch: Epoch, row: &ErrorRow, limits: Option<&mut ErrorLimits>) {
+        if row.diff < 0 {
+            // What it takes back has been told.
+            return;
+        }
         match row.at {
-            ErrorAt::Record { source, partition } => self.take_row(epoch, source, partition, Stage::Decode, &row.error),
-            ErrorAt::Row { source, partition } => self.take_row(epoch, source, partition, Stage::Evaluate, &row.error),
-            ErrorAt::Late { node, source, partition } => self.take_late(epoch, node, source, partition, &row.error),
-            ErrorAt::Node { node } => self.take_result(epoch, node, row),
-            ErrorAt::Refused { node } => self.take_refused(epoch, node, &row.error),
+            ErrorAt::Record { source, partition } | ErrorAt::Row { source, partition } => {
+                self.take_row(epoch, source, partition, row, limits)
+            }
+            // A late row is no mistake of anybody: it goes where its window's clause says.
+            ErrorAt::Late { node, .. } => {
+                let path = late_letters(&self.plan.node(NodeId(node)).op).expect("only such nodes refuse rows");
+                self.post(path, epoch, row);
+            }
+            ErrorAt::Node { node } => self.take_result(epoch, node, row, limits),
+            ErrorAt::Refused { node } => self.take_refused(epoch, node, row),
             ErrorAt::Limit { node } => {
                 self.control.fail(RunError::Limit { node: self.metrics.operator(node).title(), reason: row.error.reason.clone() })
             }
         }
     }
 
-    fn take_row(&self, epoch: Epoch, source: u32, partition: u32, stage: Stage, error: &RowError) {
+    fn take_row(&self, epoch: Epoch, source: u32, at: u32, row: &ErrorRow, limits: Option<&mut ErrorLimits>) {
         let plan = &self.plan.sources()[source as usize];
-        let partition = &self.sources[source as usize].partitions.name(partition as usize);
+        let partition = self.letters.partition(source, at).unwrap_or_default();
+        let error = &row.error;
         self.metrics.sources[source as usize].bad_row(|| format!("{partition}, offset {}: {}", error.offset, error.reason));
         if plan.on_error == ErrorPolicy::Fail {
             self.control.fail(RunError::BadRow {
@@ -143,83 +148,68 @@ impl ErrorDesk {
             return;
         }
         if let ErrorPolicy::DeadLetter { path } = plan.on_error.of_a_row() {
-            self.post(path, epoch, &plan.name, partition, stage, error);
+            self.post(path, epoch, row);
         }
-        let bad = self.bad[source as usize].fetch_add(1, Relaxed) + 1;
-        if let Some(most) = plan.on_error.rows_max().filter(|most| bad > *most) {
-            self.control.fail(too_many(&plan.name, format!("{bad} rows were bad, and ON ERROR allows {most}; the last: {}", error.reason)));
+        if let Some(limits) = limits {
+            limits.record(epoch, source, at, error.offset, &error.reason);
         }
-    }
-
-    /// A late row is no mistake of anybody: it goes where its window's clause says.
-    fn take_late(&self, epoch: Epoch, node: u32, source: u32, partition: u32, error: &RowError) {
-        let path = late_letters(&self.plan.node(NodeId(node)).op).expect("only such nodes refuse rows");
-        let (name, partition) = match (self.plan.sources().get(source as usize), self.sources.get(source as usize)) {
-            (Some(plan), Some(source)) => (plan.name.clone(), source.partitions.name(partition as usize)),
-            _ => (NodeId(node).to_string(), String::new()),
-        };
-        self.post(path, epoch, &name, &partition, Stage::Late, error);
     }
 
     /// A group that was refused was asked for: it is no failure, and kept where bad rows are.
-    fn take_refused(&self, epoch: Epoch, node: u32, error: &RowError) {
-        let path = self.policies(NodeId(node)).into_iter().find_map(|policy| match policy.of_a_row() {
-            ErrorPolicy::DeadLetter { path } => Some(path),
-            _ => None,
-        });
-        if let Some(path) = path {
-            self.post(path, epoch, &NodeId(node).to_string(), "", Stage::Refused, error);
+    fn take_refused(&self, epoch: Epoch, node: u32, row: &ErrorRow) {
+        if let Some(path) = self.letters_below(node) {
+            self.post(path, epoch, row);
         }
     }
 
-    /// A result follows the strictest of the policies of the sources it was computed from.
-    fn take_result(&self, epoch: Epoch, node: u32, row: &ErrorRow) {
-        let metrics = self.metrics.operator(node);
-        if row.diff < 0 {
-            return;
-        }
-        metrics.errors.fetch_add(1, Relaxed);
-        let policies = self.policies(NodeId(node));
-        if policies.iter().any(|policy| **policy == ErrorPolicy::Fail) {
-            self.control.fail(RunError::Evaluation { node: NodeId(node).to_string(), reason: row.error.reason.clone() });
-            return;
-        }
-        for policy in policies {
-            if let ErrorPolicy::DeadLetter { path } = policy.of_a_row() {
-                return self.post(path, epoch, &NodeId(node).to_string(), "", Stage::Compute, &row.error);
+    /// Where the letters of a node's results go.
+    fn letters_below(&self, node: u32) -> Option<&String> {
+        sources_below(&self.plan, NodeId(node)).into_iter().find_map(|source| {
+            match self.plan.sources()[source as usize].on_error.of_a_row() {
+                ErrorPolicy::DeadLetter { path } => Some(path),
+                _ => None,
             }
+        })
+    }
+
+    /// A result follows the strictest of the policies of the sources it was computed from.
+    fn take_result(&self, epoch: Epoch, node: u32, row: &ErrorRow, limits: Option<&mut ErrorLimits>) {
+        self.metrics.operator(node).errors.fetch_add(1, Relaxed);
+        let sources = sources_below(&self.plan, NodeId(node));
+        if sources.iter().any(|source| self.plan.sources()[*source as usize].on_error == ErrorPolicy::Fail) {
+            let node = self.letters.node(NodeId(node)).to_owned();
+            self.control.fail(RunError::Evaluation { node, reason: row.error.reason.clone() });
+            return;
+        }
+        if let Some(path) = self.letters_below(node) {
+            self.post(path, epoch, row);
+        }
+        if let Some(limits) = limits {
+            sources.into_iter().for_each(|source| limits.result(epoch, source, &row.error.reason));
+        }
+    }
+
+    /// Ends the run where a limit is exceeded.
+    fn judge(&self, exceeded: Vec<Exceeded>) {
+        for Exceeded { source, partition, reason } in exceeded {
+            let name = &self.plan.sources()[source as usize].name;
+            let partition = partition.and_then(|partition| self.letters.partition(source, partition));
+            let reason = partition.map_or(reason.clone(), |partition| format!("{reason}, in {partition}"));
+            self.control.fail(RunError::Connector { what: format!("too many bad rows in source \"{name}\""), reason });
         }
     }
 
     /// Writes a dead letter.
-    fn post(&self, path: &str, epoch: Epoch, source: &str, partition: &str, stage: Stage, error: &RowError) {
-        let mut hasher = blake3::Hasher::new();
-        for part in [source.as_bytes(), partition.as_bytes(), stage.name().as_bytes(), &error.offset.to_le_bytes(), &error.raw] {
-            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
-        }
-        let id = hasher.finalize().to_hex();
-        let letter = DeadLetter {
-            id: &id[..16],
-            at_us: i64::try_from(epoch).unwrap_or(i64::MAX),
-            source,
-            partition,
-            stage,
-            error,
-            plan: self.fingerprint,
-        };
-        let letters = self.letters.get(path).expect("dead letters of every source are open where errors come to");
-        if let Err(error) = lock(letters).write(&letter) {
+    fn post(&self, path: &str, epoch: Epoch, row: &ErrorRow) {
+        let letters = self.open.get(path).expect("dead letters of every source are open where errors come to");
+        if let Err(error) = lock(letters).write(&self.letters.letter(epoch, row)) {
             self.control.fail(error.into());
         }
     }
 
-    fn policies(&self, node: NodeId) -> Vec<&ErrorPolicy> {
-        sources_below(&self.plan, node).into_iter().map(|source| &self.plan.sources()[source as usize].on_error).collect()
-    }
-
     /// Writes what is buffered.
     pub(crate) fn flush(&self) -> Result<(), ConnectorError> {
-        self.letters.values().try_for_each(|letters| lock(letters).flush())
+        self.open.values().try_for_each(|letters| lock(letters).flush())
     }
 }
 
@@ -233,45 +223,72 @@ fn late_letters(op: &PhysicalOp) -> Option<&String> {
 
 /// The sources a node reads, ascending, without duplicates.
 pub(crate) fn sources_below(plan: &PhysicalPlan, node: NodeId) -> Vec<u32> {
-    let mut found = Vec::new();
-    let mut open = vec![node];
-    while let Some(node) = open.pop() {
-        let op = &plan.node(node).op;
-        if let PhysicalOp::Source { source } = op {
+    let mut found: Vec<u32> = Vec::new();
+    for node in plan.below(node) {
+        if let PhysicalOp::Source { source } = plan.node(node).op {
             found.push(source.0);
         }
-        open.extend(op.inputs());
     }
     found.sort_unstable();
     found.dedup();
     found
 }
 
-/// The failure of a source with too many bad rows.
-pub(crate) fn too_many(source: &str, reason: String) -> RunError {
-    RunError::Connector { what: format!("too many bad rows in source \"{source}\""), reason }
+/// The operator at the end of the error streams. They all lead to one worker if anything is counted there, or if there are several
+/// processes; else each worker takes its own.
+pub(crate) fn error_sink<'scope>(
+    errors: StreamVec<'scope, Epoch, ErrorRow>,
+    reads: StreamVec<'scope, Epoch, RecordsRead>,
+    desk: Arc<ErrorDesk>,
+    one_process: bool,
+) -> StreamVec<'scope, Epoch, ()> {
+    let limits = ErrorLimits::new(desk.plan.sources());
+    if one_process && limits.is_none() {
+        build((errors, Pipeline), (reads, Pipeline), desk, limits)
+    } else {
+        let first = (Exchange::new(|_: &ErrorRow| 0), Exchange::new(|_: &RecordsRead| 0));
+        build((errors, first.0), (reads, first.1), desk, limits)
+    }
 }
 
-/// The operator at the end of the error streams; `here`: every process has errors of its own only, because there is no other.
-pub(crate) fn error_sink(stream: StreamVec<'_, Epoch, ErrorRow>, desk: Arc<ErrorDesk>, here: bool) {
-    if here { build(stream, Pipeline, desk) } else { build(stream, Exchange::new(|_: &ErrorRow| 0), desk) }
-}
-
-fn build<'scope, P>(stream: StreamVec<'scope, Epoch, ErrorRow>, pact: P, desk: Arc<ErrorDesk>)
+fn build<'scope, P, Q>(
+    errors: (StreamVec<'scope, Epoch, ErrorRow>, P),
+    reads: (StreamVec<'scope, Epoch, RecordsRead>, Q),
+    desk: Arc<ErrorDesk>,
+    mut limits: Option<ErrorLimits>,
+) -> StreamVec<'scope, Epoch, ()>
 where
     P: ParallelizationContract<Epoch, Vec<ErrorRow>>,
     P::Puller: Pull<Message<Epoch, Vec<ErrorRow>>> + 'static,
+    Q: ParallelizationContract<Epoch, Vec<RecordsRead>>,
+    Q::Puller: Pull<Message<Epoch, Vec<RecordsRead>>> + 'static,
 {
-    let mut builder = OperatorBuilder::new("Errors".into(), stream.scope());
-    let mut input = builder.new_input(stream, pact);
-    builder.build(move |_| {
-        move |_frontiers| {
-            input.for_each(|capability, rows| {
+    let mut builder = OperatorBuilder::new("Errors".into(), errors.0.scope());
+    let mut errors = builder.new_input(errors.0, errors.1);
+    let mut reads = builder.new_input(reads.0, reads.1);
+    let (_output, done) = builder.new_output::<Vec<()>>();
+    builder.build(move |mut capabilities| {
+        let mut held = capabilities.pop();
+        move |frontiers| {
+            errors.for_each(|capability, rows| {
                 let epoch = *capability.least().expect("data has a time");
-                for row in rows.drain(..) {
-                    desk.take(epoch, &row);
+                rows.drain(..).for_each(|row| desk.take(epoch, &row, limits.as_mut()));
+            });
+            reads.for_each(|capability, reads| {
+                let epoch = *capability.least().expect("data has a time");
+                if let Some(limits) = &mut limits {
+                    reads.drain(..).for_each(|read| limits.read(epoch, read));
                 }
             });
+            let frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+            if let (Some(limits), Some(_)) = (&mut limits, &held) {
+                desk.judge(limits.close(frontier));
+            }
+            match (frontier, &mut held) {
+                (Some(frontier), Some(held)) => held.downgrade(&frontier),
+                _ => held = None,
+            }
         }
     });
+    done
 }

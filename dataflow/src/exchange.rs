@@ -16,6 +16,7 @@ use timely::dataflow::channels::{ContainerBytes, Message};
 use timely::progress::Stamp;
 
 use crate::batch::{Batch, NO_WATERMARK, Origin, RowWatermarks, record_batch};
+use crate::places::Places;
 
 /// Sends every batch to one worker.
 pub(crate) struct ToWorker(usize);
@@ -57,7 +58,8 @@ impl ContainerBytes for Batch {
             diffs,
             watermarks: RowWatermarks::Constant(NO_WATERMARK),
             origin: Origin { source: word(0), partition: word(4), offset },
-            offsets: None,
+            // The sink asks for none.
+            places: Places::Unknown,
         }
     }
 

@@ -110,7 +110,7 @@ fn encode<'scope>(input: KeyedInput<'scope>, context: &KeyedContext) -> (Stream<
                     keyed_session.session_with_builder(&time).give_container(&mut keyed);
                 }
                 if !pushed.bad.is_empty() {
-                    let rows = pushed.bad.into_iter().map(|bad| error_row(&batch, bad.row, bad.reason));
+                    let rows = pushed.bad.into_iter().map(|bad| error_row(&batch, bad.row, node, bad.reason));
                     errors_session.session(&time).give_iterator(rows);
                 }
                 metrics.operator(node).late(&pushed.late);

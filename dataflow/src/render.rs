@@ -17,9 +17,11 @@ use crate::arrange::{ArrangeContext, ArrangedRows, Floor, arrange, conditions};
 use crate::batch::Batch;
 use crate::control::{Control, Metrics};
 use crate::epoch::{Epoch, EpochClock};
-use crate::error_row::{ErrorDesk, error_sink, sources_below};
+use crate::error_row::{ErrorDesk, ErrorRow, error_sink, sources_below};
+use crate::errors_relation::errors_relation;
 use crate::join::join;
 use crate::keyed_operator::KeyedContext;
+use crate::letters::Letters;
 use crate::partitions;
 use crate::ranked_operator::{as_of, over, set_operation, top_n};
 use crate::sink::{OpenSinks, SinkContext, sink};
@@ -35,6 +37,7 @@ pub(crate) struct Process {
     pub(crate) sources: Vec<Arc<SharedSource>>,
     pub(crate) sinks: OpenSinks,
     pub(crate) desk: Arc<ErrorDesk>,
+    pub(crate) letters: Arc<Letters>,
     pub(crate) clock: Arc<EpochClock>,
     /// The first epoch of the run.
     pub(crate) start: Epoch,
@@ -50,7 +53,8 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
     let mut relations: BTreeMap<NodeId, Stream<'_, Epoch, Batch>> = BTreeMap::new();
     let mut watermarks: BTreeMap<u32, StreamVec<'_, Epoch, WatermarkUpdate>> = BTreeMap::new();
     let mut arrangements: BTreeMap<NodeId, ArrangedRows<'_, Epoch>> = BTreeMap::new();
-    let mut errors: Vec<StreamVec<'_, Epoch, crate::error_row::ErrorRow>> = Vec::new();
+    let mut errors: BTreeMap<NodeId, StreamVec<'_, Epoch, ErrorRow>> = BTreeMap::new();
+    let mut reads = Vec::new();
     let counts = |source: SourceId| process.sources[source.index()].partition_count();
     for node in process.plan.nodes() {
         match &node.op {
@@ -73,12 +77,13 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                     partitions::partitions(announced, everywhere.clone(), shared, control, scope.index() % process.workers == 0);
                 }
                 watermarks.insert(id.0, everywhere);
-                errors.push(streams.errors);
+                errors.insert(node.id, streams.errors);
+                reads.push(streams.reads);
             }
             PhysicalOp::Stateless { input, steps, schemas } => {
-                let (rows, failed) = stateless(relations[input].clone(), &node.id.to_string(), Chain::new(steps, schemas));
+                let (rows, failed) = stateless(relations[input].clone(), Chain::new(node.id, steps, schemas));
                 relations.insert(node.id, rows);
-                errors.push(failed);
+                errors.insert(node.id, failed);
             }
             PhysicalOp::Upsert(plan) => {
                 let context =
@@ -102,7 +107,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let told = scope.concatenate(below.iter().map(|source| watermarks[source].clone()).collect::<Vec<_>>());
                 let (rows, failed) = aggregate(relations[input].clone(), told, &context);
                 relations.insert(node.id, rows);
-                errors.push(failed);
+                errors.insert(node.id, failed);
             }
             PhysicalOp::Arrange(plan) => {
                 let waited =
@@ -117,7 +122,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let told = told(scope, &watermarks, waited.iter().flat_map(|(watermark, _)| &watermark.sources));
                 let (rows, failed) = arrange(relations[&plan.input].clone(), told, context);
                 arrangements.insert(node.id, rows);
-                errors.push(failed);
+                errors.insert(node.id, failed);
             }
             PhysicalOp::Join(plan) => {
                 let (left, right) = (arrangements[&plan.left].clone(), arrangements[&plan.right].clone());
@@ -126,7 +131,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let told = told(scope, &watermarks, waited.iter().filter(|_| plan.nulls_when_final));
                 let (rows, failed) = join(left, right, told, plan, node, &counts);
                 relations.insert(node.id, rows);
-                errors.push(failed);
+                errors.insert(node.id, failed);
             }
             PhysicalOp::Values { rows } => {
                 relations.insert(node.id, values(scope, &node.id.to_string(), rows, process.start));
@@ -137,7 +142,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let schemas = (&process.plan.node(plan.input).props.schema, &node.props.schema);
                 let (rows, failed) = top_n(relations[&plan.input].clone(), told, plan, schemas, &context);
                 relations.insert(node.id, rows);
-                errors.push(failed);
+                errors.insert(node.id, failed);
             }
             PhysicalOp::Over(plan) => {
                 let context = keyed_context(process, node.id, scope.index());
@@ -145,7 +150,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let schemas = (&process.plan.node(plan.input).props.schema, &node.props.schema);
                 let (rows, failed) = over(relations[&plan.input].clone(), told, plan, schemas, &context);
                 relations.insert(node.id, rows);
-                errors.push(failed);
+                errors.insert(node.id, failed);
             }
             PhysicalOp::SetOperation { left, right, kind } => {
                 let context = keyed_context(process, node.id, scope.index());
@@ -153,7 +158,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let sides = [left, right].map(|side| relations[side].clone());
                 let (rows, failed) = set_operation(sides, told, *kind, &node.props.schema, &context);
                 relations.insert(node.id, rows);
-                errors.push(failed);
+                errors.insert(node.id, failed);
             }
             PhysicalOp::AsOf(plan) => {
                 let context = keyed_context(process, node.id, scope.index());
@@ -163,7 +168,14 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let nodes = sides.map(|side| process.plan.node(side));
                 let (rows, failed) = as_of(rows, told, plan, nodes, &node.props.schema, &context);
                 relations.insert(node.id, rows);
-                errors.push(failed);
+                errors.insert(node.id, failed);
+            }
+            PhysicalOp::Errors { input } => {
+                let below = process.plan.below(*input);
+                let failed = scope.concatenate(below.iter().filter_map(|id| errors.get(id).cloned()).collect::<Vec<_>>());
+                let (letters, metrics) = (Arc::clone(&process.letters), Arc::clone(&process.metrics));
+                let local_worker = scope.index() % process.workers;
+                relations.insert(node.id, errors_relation(failed, node, letters, metrics, local_worker));
             }
             PhysicalOp::Sink { input, sink: id } => {
                 let consolidated = process.plan.adds_up(*input);
@@ -178,9 +190,8 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
             }
         }
     }
-    let errors = scope.concatenate(errors);
-    error_sink(errors.clone(), Arc::clone(&process.desk), scope.peers() == process.workers);
-    errors.probe_with(&probe);
+    let (errors, reads) = (scope.concatenate(errors.into_values()), scope.concatenate(reads));
+    error_sink(errors, reads, Arc::clone(&process.desk), scope.peers() == process.workers).probe_with(&probe);
     probe
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_connectors::io::Io;
-use tidemark_planner::plan::{PhysicalOp, PhysicalPlan, TimeDomain, WatermarkPlan};
+use tidemark_planner::plan::{PhysicalPlan, TimeDomain, WatermarkPlan};
 use timely::WorkerConfig;
 use timely::communication::AllocatorBuilder;
 
@@ -15,10 +15,11 @@ use crate::cluster::{ClusterConfig, CommsGuard, Facts, Met, join_network, meet};
 use crate::control::{Control, Metrics, RunError};
 use crate::epoch::EpochClock;
 use crate::error_row::{ErrorDesk, sources_below};
+use crate::letters::Letters;
 use crate::render::{Process, render};
 use crate::report::RunReport;
 use crate::sink::OpenSinks;
-use crate::source::{SharedSource, Wanted};
+use crate::source::SharedSource;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -55,7 +56,7 @@ pub fn run(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &A
     let mut sources = Vec::new();
     for (position, source) in plan.sources().iter().enumerate() {
         let id = u32::try_from(position).unwrap_or(u32::MAX);
-        let wanted = wanted(&plan, id);
+        let wanted = event_time_wanted(&plan, id);
         let shared = SharedSource::new(id, source.clone(), io.open_source(source)?, wanted, &metrics, (process, processes))?;
         sources.push(Arc::new(shared));
     }
@@ -94,11 +95,19 @@ struct Opened {
 /// Runs the workers of this process until they have done.
 fn work(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &Arc<Control>, opened: Opened) -> Result<(), RunError> {
     let workers = config.workers.max(1);
-    let sources = opened.sources.clone();
-    let desk = ErrorDesk::open(Arc::clone(&plan), sources, opened.first_worker == 0, io, Arc::clone(control), Arc::clone(&opened.metrics))?;
+    let letters = Arc::new(Letters::new(Arc::clone(&plan), opened.sources.clone()));
+    let desk = ErrorDesk::open(
+        Arc::clone(&plan),
+        Arc::clone(&letters),
+        opened.first_worker == 0,
+        io,
+        Arc::clone(control),
+        Arc::clone(&opened.metrics),
+    )?;
     let process = Arc::new(Process {
         sinks: OpenSinks::open(io, plan.sinks(), opened.first_worker, workers)?,
         desk: Arc::new(desk),
+        letters,
         plan,
         sources: opened.sources,
         clock: Arc::clone(&config.clock),
@@ -182,17 +191,10 @@ fn facts(cluster: &ClusterConfig, plan: &PhysicalPlan, workers: usize, sources: 
     facts
 }
 
-/// What operators ask of the rows of a source: to judge them by their own watermarks, to say where they stand.
-fn wanted(plan: &PhysicalPlan, source: u32) -> Wanted {
-    let mut wanted = Wanted::default();
-    for node in plan.nodes() {
+/// Whether some operator judges rows of a source by their own watermarks.
+fn event_time_wanted(plan: &PhysicalPlan, source: u32) -> bool {
+    plan.nodes().iter().any(|node| {
         let judges = |watermark: &&WatermarkPlan| watermark.domain == TimeDomain::EventTime && !watermark.waits_for_end();
-        let watermarks = node.watermarks().iter().any(judges);
-        let offsets = matches!(&node.op, PhysicalOp::Aggregate { window: Some(window), .. } if window.letters.is_some());
-        if (watermarks || offsets) && sources_below(plan, node.id).contains(&source) {
-            wanted.watermarks |= watermarks;
-            wanted.offsets |= offsets;
-        }
-    }
-    wanted
+        node.watermarks().iter().any(judges) && sources_below(plan, node.id).contains(&source)
+    })
 }

@@ -30,10 +30,11 @@ use timely::dataflow::{Scope, Stream, StreamVec};
 use crate::batch::{Batch, NO_WATERMARK, Origin, RowWatermarks, record_batch};
 use crate::control::{Control, Metrics, lock};
 use crate::epoch::{Epoch, EpochClock};
-use crate::error_row::{ErrorAt, ErrorRow, too_many};
-use crate::error_share::BadShare;
+use crate::error_limits::{RecordsRead, Runs};
+use crate::error_row::{ErrorAt, ErrorRow};
 use crate::eval::{Evaluated, evaluate};
 use crate::partitions::{Announcement, Partitions, Slots};
+use crate::places::Places;
 use crate::render_row::render_row;
 use crate::watermark::{ENDED, WatermarkUpdate};
 
@@ -56,17 +57,8 @@ pub(crate) struct SharedSource {
     pub(crate) partitions: Partitions,
     /// Partitions of this process that have not ended.
     open: AtomicUsize,
-    wanted: Wanted,
+    watermarks_wanted: bool,
     metrics: Arc<Metrics>,
-}
-
-/// What rows of a source must say of themselves beside their columns.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wanted {
-    /// The watermark of the rows before them: some operator judges them by it.
-    pub(crate) watermarks: bool,
-    /// Their offsets: rows that are too late for a window become dead letters.
-    pub(crate) offsets: bool,
 }
 
 /// A partition that this process reads.
@@ -88,7 +80,7 @@ impl PartitionSlot {
                 last: 0,
                 ended: false,
                 next_offset: 0,
-                share: BadShare::default(),
+                runs: Runs::default(),
             }),
         })
     }
@@ -110,8 +102,8 @@ struct CommitSide {
     ended: bool,
     /// One past the last record that entered the dataflow.
     next_offset: u64,
-    /// The share of bad records, where it is limited.
-    share: BadShare,
+    /// Where runs of records begin, if a share of them is limited.
+    runs: Runs,
 }
 
 impl SharedSource {
@@ -120,7 +112,7 @@ impl SharedSource {
         id: u32,
         plan: SourcePlan,
         source: Box<dyn Source>,
-        wanted: Wanted,
+        watermarks_wanted: bool,
         metrics: &Arc<Metrics>,
         (process, processes): (usize, usize),
     ) -> Result<Self, ConnectorError> {
@@ -138,7 +130,7 @@ impl SharedSource {
             source,
             open: AtomicUsize::new(slots.iter().flatten().count()),
             partitions,
-            wanted,
+            watermarks_wanted,
             metrics: Arc::clone(metrics),
         })
     }
@@ -207,6 +199,20 @@ impl SharedSource {
         slots.iter().flatten().filter_map(open)
     }
 
+    /// What whoever limits errors must know of a chunk, if somebody does.
+    fn records_read(&self, partition: usize, runs: &mut Runs, rows: &Prepared) -> Option<RecordsRead> {
+        let policy = &self.plan.on_error;
+        let share = policy.share_max();
+        if share.is_none() && policy.rates().is_empty() {
+            return None;
+        }
+        let bad: Vec<u64> = rows.undecoded.iter().chain(&rows.decoded.errors).map(|error| error.offset).collect();
+        let good = (rows.decoded.columns.num_rows(), &rows.decoded.offsets);
+        let records = (good.0 + bad.len()) as u64;
+        let runs = share.map(|share| runs.take(share.of, good, bad)).unwrap_or_default();
+        Some(RecordsRead { source: self.id, partition: u32::try_from(partition).unwrap_or(u32::MAX), records, runs })
+    }
+
     /// Whether a partition is so far ahead of the slowest that it must wait. One that has read nothing holds nobody up.
     fn drifted(&self, slots: &Slots, slot: &PartitionSlot) -> bool {
         let Some(bound) = self.timing().max_drift_us else { return false };
@@ -255,6 +261,8 @@ pub(crate) struct SourceStreams<'scope> {
     pub(crate) rows: Stream<'scope, Epoch, Batch>,
     pub(crate) watermarks: StreamVec<'scope, Epoch, WatermarkUpdate>,
     pub(crate) errors: StreamVec<'scope, Epoch, ErrorRow>,
+    /// What was read, for limits of errors.
+    pub(crate) reads: StreamVec<'scope, Epoch, RecordsRead>,
     /// Partitions that are added, if any can be.
     pub(crate) announced: Option<StreamVec<'scope, Epoch, Announcement>>,
 }
@@ -265,6 +273,7 @@ pub(crate) fn source<'scope>(scope: Scope<'scope, Epoch>, context: SourceWorker)
     let (rows_output, rows) = builder.new_output::<Batch>();
     let (watermarks_output, watermarks) = builder.new_output::<Vec<WatermarkUpdate>>();
     let (errors_output, errors) = builder.new_output::<Vec<ErrorRow>>();
+    let (reads_output, reads) = builder.new_output::<Vec<RecordsRead>>();
     let (announced_output, announced) = match context.shared.partitions.growing() {
         true => Some(builder.new_output::<Vec<Announcement>>()),
         false => None,
@@ -274,6 +283,7 @@ pub(crate) fn source<'scope>(scope: Scope<'scope, Epoch>, context: SourceWorker)
     let mut watermarks_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<WatermarkUpdate>>>::from(watermarks_output);
     let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<ErrorRow>>>::from(errors_output);
     let mut announced_output = announced_output.map(OutputBuilder::<_, CapacityContainerBuilder<Vec<Announcement>>>::from);
+    let mut reads_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<RecordsRead>>>::from(reads_output);
     let activator = scope.worker().activator_for(builder.operator_info().address);
     let mut reader = Reader::new(context);
     let mut released = Released::default();
@@ -291,6 +301,7 @@ pub(crate) fn source<'scope>(scope: Scope<'scope, Epoch>, context: SourceWorker)
             let mut rows_session = rows_output.activate();
             let mut watermarks_session = watermarks_output.activate();
             let mut errors_session = errors_output.activate();
+            let mut reads_session = reads_output.activate();
             for (epoch, mut batch) in released.rows.drain(..) {
                 let capability = held[0].delayed(&epoch);
                 rows_session.session_with_builder(&capability).give_container(&mut batch);
@@ -303,10 +314,14 @@ pub(crate) fn source<'scope>(scope: Scope<'scope, Epoch>, context: SourceWorker)
                 let capability = held[2].delayed(&epoch);
                 errors_session.session(&capability).give(error);
             }
+            for (epoch, read) in released.reads.drain(..) {
+                let capability = held[3].delayed(&epoch);
+                reads_session.session(&capability).give(read);
+            }
             if let Some(output) = &mut announced_output {
                 let mut session = output.activate();
                 for (epoch, announcement) in released.announced.drain(..) {
-                    let capability = held[3].delayed(&epoch);
+                    let capability = held[4].delayed(&epoch);
                     session.session(&capability).give(announcement);
                 }
             }
@@ -317,7 +332,7 @@ pub(crate) fn source<'scope>(scope: Scope<'scope, Epoch>, context: SourceWorker)
             }
         }
     });
-    SourceStreams { rows, watermarks, errors, announced }
+    SourceStreams { rows, watermarks, errors, reads, announced }
 }
 
 /// When the operator wants to run again.
@@ -332,6 +347,7 @@ struct Released {
     rows: Vec<(Epoch, Batch)>,
     watermarks: Vec<(Epoch, WatermarkUpdate)>,
     errors: Vec<(Epoch, ErrorRow)>,
+    reads: Vec<(Epoch, RecordsRead)>,
     announced: Vec<(Epoch, Announcement)>,
 }
 
@@ -559,7 +575,7 @@ impl Reader {
             let array = evaluated.columns[exprs.len() - 1].as_primitive::<TimestampMicrosecondType>();
             // A row without event time moves no watermark; the operator that needs the time reports the row.
             greatest = arrow::compute::max(array).unwrap_or(NO_WATERMARK);
-            if shared.wanted.watermarks {
+            if shared.watermarks_wanted {
                 times = Some(match array.null_count() {
                     0 => array.values().to_vec(),
                     _ => array.iter().map(|time| time.unwrap_or(NO_WATERMARK)).collect(),
@@ -615,13 +631,8 @@ impl Reader {
                         Some(rows) => {
                             side.greatest = before.max(rows.greatest);
                             side.next_offset = rows.next_offset;
-                            if let Some(share) = shared.plan.on_error.share_max() {
-                                let bad = rows.undecoded.iter().chain(&rows.decoded.errors).map(|error| error.offset).collect();
-                                let good = (rows.decoded.columns.num_rows(), &rows.decoded.offsets);
-                                if let Some(reason) = side.share.take(share, good, bad) {
-                                    let name = shared.partitions.name(waiting.partition);
-                                    self.context.control.fail(too_many(&shared.plan.name, format!("{reason}, in {name}")));
-                                }
+                            if let Some(read) = shared.records_read(waiting.partition, &mut side.runs, rows) {
+                                released.reads.push((now, read));
                             }
                         }
                         None => side.ended = true,
@@ -704,10 +715,6 @@ impl Reader {
         }
         drop_bad_rows(&mut decoded, &evaluated);
         let columns = evaluated.columns;
-        let offsets = shared.wanted.offsets.then(|| {
-            let offset = |row| i64::try_from(decoded.offsets.get(row)).unwrap_or(i64::MAX);
-            (0..decoded.columns.num_rows()).map(offset).collect()
-        });
         let at = ErrorAt::Row { source: shared.id, partition };
         let record = ErrorAt::Record { source: shared.id, partition };
         released.errors.extend(undecoded.into_iter().map(|error| (epoch, ErrorRow { at: record, error, diff: 1 })));
@@ -726,7 +733,7 @@ impl Reader {
                 diffs: decoded.diffs.map(ScalarBuffer::from),
                 watermarks: times.map_or(RowWatermarks::Constant(NO_WATERMARK), |times| RowWatermarks::Each(times.into())),
                 origin: Origin { source: shared.id, partition, offset },
-                offsets,
+                places: Places::All(decoded.offsets),
             },
         ));
         self.bytes_in_flight += bytes;

@@ -13,7 +13,7 @@ use arrow::compute::{prep_null_mask_filter, take};
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
 use tidemark_connectors::source::RowError;
-use tidemark_planner::plan::{Step, WindowKind, WindowPlan};
+use tidemark_planner::plan::{NodeId, Step, WindowKind, WindowPlan};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -21,7 +21,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Stream, StreamVec};
 use timely::progress::operate::FrontierInterest;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Origin};
 use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
 use crate::eval::evaluate;
@@ -30,6 +30,8 @@ use crate::window_step::WindowStep;
 
 /// The steps of a chain, ready to run.
 pub(crate) struct Chain {
+    /// The node they are, for errors.
+    node: u32,
     steps: Vec<ReadyStep>,
 }
 
@@ -43,7 +45,7 @@ enum ReadyStep {
 
 impl Chain {
     /// A chain from the plan's steps and the schema after each.
-    pub(crate) fn new(steps: &[Step], schemas: &[SchemaRef]) -> Self {
+    pub(crate) fn new(node: NodeId, steps: &[Step], schemas: &[SchemaRef]) -> Self {
         let ready = steps.iter().zip(schemas).map(|(step, schema)| match step {
             Step::Filter { predicate } => ReadyStep::Filter(Arc::clone(predicate)),
             Step::Project { exprs } => {
@@ -58,7 +60,7 @@ impl Chain {
                 ReadyStep::Unnest { columns: columns.clone(), preserve_nulls: *preserve_nulls, schema: Arc::clone(schema) }
             }
         });
-        Self { steps: ready.collect() }
+        Self { node: node.0, steps: ready.collect() }
     }
 
     /// Runs a batch through the chain. Rows that fail are added to `errors`.
@@ -67,44 +69,51 @@ impl Chain {
             if batch.is_empty() {
                 break;
             }
-            batch = step.run(batch, errors);
+            batch = step.run(batch, self.node, errors);
         }
         batch
     }
 }
 
 impl ReadyStep {
-    fn run(&self, batch: Batch, errors: &mut Vec<ErrorRow>) -> Batch {
+    fn run(&self, batch: Batch, node: u32, errors: &mut Vec<ErrorRow>) -> Batch {
         match self {
             Self::Filter(predicate) => {
-                let (batch, columns) = evaluate_rows(std::slice::from_ref(predicate), batch, errors);
+                let (batch, columns) = evaluate_rows(std::slice::from_ref(predicate), batch, node, errors);
                 let mask = columns[0].as_boolean();
                 let mask = if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() };
                 if mask.true_count() == batch.len() { batch } else { batch.filter(&mask) }
             }
             Self::Project { exprs, schema } => {
-                let (batch, columns) = evaluate_rows(exprs, batch, errors);
+                let (batch, columns) = evaluate_rows(exprs, batch, node, errors);
                 batch.with_columns(schema, columns)
             }
-            Self::AssignWindows(step) => step.assign(batch, errors),
-            Self::LateRows(step) => step.late_rows(batch, errors),
+            Self::AssignWindows(step) => step.assign(batch, node, errors),
+            Self::LateRows(step) => step.late_rows(batch, node),
             Self::Unnest { columns, preserve_nulls, schema } => unnest(columns, *preserve_nulls, schema, batch),
         }
     }
 }
 
 /// The expressions over a batch, and the rows that could be evaluated.
-pub(crate) fn evaluate_rows(exprs: &[Arc<dyn PhysicalExpr>], batch: Batch, errors: &mut Vec<ErrorRow>) -> (Batch, Vec<ArrayRef>) {
+pub(crate) fn evaluate_rows(
+    exprs: &[Arc<dyn PhysicalExpr>],
+    batch: Batch,
+    node: u32,
+    errors: &mut Vec<ErrorRow>,
+) -> (Batch, Vec<ArrayRef>) {
     let evaluated = evaluate(exprs, &batch.rows);
     let Some(kept) = evaluated.kept else { return (batch, evaluated.columns) };
-    errors.extend(evaluated.bad.into_iter().map(|bad| error_row(&batch, bad.row, bad.reason)));
+    errors.extend(evaluated.bad.into_iter().map(|bad| error_row(&batch, bad.row, node, bad.reason)));
     (batch.take(&UInt32Array::from(kept)), evaluated.columns)
 }
 
-/// An error about one row of a batch.
-pub(crate) fn error_row(batch: &Batch, row: usize, reason: String) -> ErrorRow {
+/// An error about one row of a batch that a node read: of its source's, where rows are those of a source, else of the node's own.
+pub(crate) fn error_row(batch: &Batch, row: usize, node: u32, reason: String) -> ErrorRow {
+    let Origin { source, partition, .. } = batch.origin;
+    let at = if source == Origin::COMPUTED.source { ErrorAt::Node { node } } else { ErrorAt::Row { source, partition } };
     ErrorRow {
-        at: ErrorAt::Row { source: batch.origin.source, partition: batch.origin.partition },
+        at,
         error: RowError { offset: batch.offset(row), raw: render_row(&batch.rows, row).into_bytes(), reason },
         diff: batch.diffs.as_ref().map_or(1, |diffs| diffs[row]),
     }
@@ -150,10 +159,9 @@ fn list_type(list: &arrow::datatypes::DataType) -> arrow::datatypes::DataType {
 /// Builds the operator on one worker.
 pub(crate) fn stateless<'scope>(
     input: Stream<'scope, Epoch, Batch>,
-    name: &str,
     chain: Chain,
 ) -> (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, ErrorRow>) {
-    let mut builder = OperatorBuilder::new(name.to_owned(), input.scope());
+    let mut builder = OperatorBuilder::new(NodeId(chain.node).to_string(), input.scope());
     let mut input = builder.new_input(input, Pipeline);
     builder.set_notify_for(0, FrontierInterest::Never);
     let (rows_output, rows) = builder.new_output::<Batch>();

@@ -42,8 +42,8 @@ impl WindowStep {
     }
 
     /// Appends the columns of windows, one row for each window of each row.
-    pub(crate) fn assign(&self, batch: Batch, errors: &mut Vec<ErrorRow>) -> Batch {
-        let (batch, times) = self.usable(batch, Some(errors));
+    pub(crate) fn assign(&self, batch: Batch, node: u32, errors: &mut Vec<ErrorRow>) -> Batch {
+        let (batch, times) = self.usable(batch, node, Some(errors));
         let assigned = self.panes.assign(times.as_primitive::<TimestampMicrosecondType>().values());
         let mut positions = Vec::with_capacity(batch.len());
         let mut ends = Vec::with_capacity(batch.len());
@@ -67,9 +67,9 @@ impl WindowStep {
     }
 
     /// Keeps each row once for each window it came too late for, and appends the window, the row's watermark, and how late it was.
-    pub(crate) fn late_rows(&self, batch: Batch, _errors: &mut Vec<ErrorRow>) -> Batch {
+    pub(crate) fn late_rows(&self, batch: Batch, node: u32) -> Batch {
         // What cannot be judged is reported by the aggregate that these windows are of.
-        let (batch, times) = self.usable(batch, None);
+        let (batch, times) = self.usable(batch, node, None);
         let assigned = self.panes.assign(times.as_primitive::<TimestampMicrosecondType>().values());
         let (mut positions, mut ends, mut watermarks) = (Vec::new(), Vec::new(), Vec::new());
         for (row, pane) in assigned.panes.into_iter().enumerate() {
@@ -105,10 +105,10 @@ impl WindowStep {
     }
 
     /// The rows with a time whose windows can be written, and their times. The others go to `errors`, if they are wanted.
-    fn usable(&self, batch: Batch, errors: Option<&mut Vec<ErrorRow>>) -> (Batch, ArrayRef) {
+    fn usable(&self, batch: Batch, node: u32, errors: Option<&mut Vec<ErrorRow>>) -> (Batch, ArrayRef) {
         let mut unwanted = Vec::new();
         let errors = errors.unwrap_or(&mut unwanted);
-        let (batch, mut columns) = evaluate_rows(std::slice::from_ref(&self.time), batch, errors);
+        let (batch, mut columns) = evaluate_rows(std::slice::from_ref(&self.time), batch, node, errors);
         let times = columns.remove(0);
         let usable: Vec<bool> = {
             let times = times.as_primitive::<TimestampMicrosecondType>();
@@ -119,7 +119,7 @@ impl WindowStep {
         }
         for row in (0..batch.len()).filter(|row| !usable[*row]) {
             let reason = if times.is_null(row) { "event time is null" } else { "event time is out of range" };
-            errors.push(error_row(&batch, row, reason.into()));
+            errors.push(error_row(&batch, row, node, reason.into()));
         }
         let mask = BooleanArray::from(usable);
         let times = arrow::compute::filter(&times, &mask).expect("a mask is as long as its batch");

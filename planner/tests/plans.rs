@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use common::{draw, golden, sql_files, variables};
 use datafusion_physical_expr::PhysicalExpr;
-use tidemark_planner::plan::{KeyPlan, PhysicalOp, PhysicalPlan, Step, WindowPlan};
+use tidemark_planner::plan::{KeyPlan, LetterColumn, PhysicalOp, PhysicalPlan, Step, WindowPlan};
 use tidemark_planner::settings::Settings;
 use tidemark_planner::{Output, PlanContext, PlanError, Program, explain, plan_text};
 use world::World;
@@ -104,6 +104,7 @@ fn check(plan: &PhysicalPlan) {
                     aggregate.filter.iter().for_each(|filter| typed(filter, below, &DataType::Boolean, &what));
                 }
             }
+            PhysicalOp::Errors { .. } => assert_eq!(schema, &LetterColumn::schema(), "{what}"),
             PhysicalOp::Arrange(_)
             | PhysicalOp::Join(_)
             | PhysicalOp::AsOf(_)

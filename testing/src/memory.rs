@@ -209,13 +209,9 @@ struct Letters(Arc<Shared>);
 
 impl DeadLetters for Letters {
     fn write(&mut self, letter: &DeadLetter<'_>) -> Result<(), ConnectorError> {
-        let (source, partition, error) = (letter.source, letter.partition, letter.error);
-        lock(&self.0.letters).push(format!(
-            "{source} {partition} {} {} {}",
-            error.offset,
-            String::from_utf8_lossy(&error.raw),
-            error.reason
-        ));
+        let (source, partition, offset) = (letter.source, letter.partition.as_deref().unwrap_or("-"), letter.offset.unwrap_or_default());
+        let raw = letter.raw.map(String::from_utf8_lossy).unwrap_or_default();
+        lock(&self.0.letters).push(format!("{source} {partition} {offset} {raw}{} {}", letter.row.unwrap_or_default(), letter.reason));
         Ok(())
     }
 

@@ -133,7 +133,7 @@ fn encode<'scope>(
                     rows_session.session_with_builder(&time).give_container(&mut rows);
                 }
                 if !arranged.bad.is_empty() {
-                    let rows = arranged.bad.into_iter().map(|bad| error_row(&batch, bad.row, bad.reason));
+                    let rows = arranged.bad.into_iter().map(|bad| error_row(&batch, bad.row, node, bad.reason));
                     errors_session.session(&time).give_iterator(rows);
                 }
                 if arranged.late > 0 {

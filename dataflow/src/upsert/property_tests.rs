@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::store::{UpsertLayout, UpsertStore};
 use crate::batch::{Batch, NO_WATERMARK, Origin, RowWatermarks};
+use crate::places::Places;
 
 type Row = (i64, Option<String>, Option<i64>);
 
@@ -41,8 +42,8 @@ fn batch(records: &[Record], diffs: bool) -> Batch {
         rows,
         diffs: diffs.map(Into::into),
         watermarks: RowWatermarks::Constant(NO_WATERMARK),
+        places: Places::Unknown,
         origin: Origin { source: 0, partition: records[0].partition, offset: records[0].chunk * 100 },
-        offsets: None,
     }
 }
 

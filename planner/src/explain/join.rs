@@ -34,6 +34,7 @@ pub(super) fn fields(plan: &PhysicalPlan, op: &PhysicalOp) -> (&'static str, Vec
         | PhysicalOp::Aggregate { .. }
         | PhysicalOp::TopN(_)
         | PhysicalOp::Over(_)
+        | PhysicalOp::Errors { .. }
         | PhysicalOp::Sink { .. } => unreachable!("told where nodes are told"),
     }
 }

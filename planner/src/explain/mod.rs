@@ -14,8 +14,8 @@ use crate::duration::format_us;
 use crate::logical::{AssignWindows, type_name};
 use crate::lower::expr::{Physical, named_in, text};
 use crate::plan::{
-    AggregateClass, Emit, ErrorPolicy, KeyPlan, Node, NodeId, PhysicalOp, PhysicalPlan, StateBound, Step, TimeDomain, WatermarkPlan,
-    WatermarkStrategy, WindowColumn, WindowPlan,
+    AggregateClass, ChangelogKind, Emit, ErrorPolicy, KeyPlan, Node, NodeId, PhysicalOp, PhysicalPlan, StateBound, Step, TimeDomain,
+    WatermarkPlan, WatermarkStrategy, WindowColumn, WindowPlan,
 };
 
 /// One line of EXPLAIN.
@@ -87,6 +87,9 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             if let Some(share) = source.on_error.share_max() {
                 fields.push(("error_share<=", format!("{}% of {}", share.percent(), share.of)));
             }
+            for rate in source.on_error.rates() {
+                fields.push(("errors<=", format!("{} within {}", rate.most_text(), format_us(rate.within_us))));
+            }
             fields.push(("bounded", if source.bounded { "yes" } else { "no" }.into()));
             fields.push(changelog());
             push(depth, "Source", fields);
@@ -152,6 +155,16 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             fields.push(("state", node.props.state.to_string()));
             fields.extend(limits());
             push(depth, name, fields);
+        }
+        PhysicalOp::Errors { input } => {
+            let of: Vec<String> = plan.below(*input).iter().map(ToString::to_string).collect();
+            let of: Vec<&str> = of.iter().map(String::as_str).collect();
+            let emit = match node.props.changelog {
+                ChangelogKind::AppendOnly => "each error at once",
+                ChangelogKind::Retract | ChangelogKind::Upsert => "each epoch, errors that came and errors that are taken back",
+            };
+            let fields = vec![("of", list(&of)), ("emit", emit.into()), changelog(), ("state", node.props.state.to_string())];
+            push(depth, "Errors", fields);
         }
         PhysicalOp::Sink { sink, .. } => {
             let sink = &plan.sinks()[sink.index()];

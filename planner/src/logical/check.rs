@@ -13,7 +13,7 @@ use crate::PlanError;
 use crate::catalog::{Catalog, Relation};
 use crate::error::nearest;
 use crate::functions::Functions;
-use crate::parse::{LateTable, WindowTable};
+use crate::parse::{SideTable, WindowTable};
 
 /// Functions that tell the time of asking. They have no one answer over a changing input.
 const CLOCKS: [&str; 8] =
@@ -216,8 +216,10 @@ impl Visitor for Checker<'_> {
             TableFactor::Table { name, args: Some(_), .. } => {
                 let span = self.catalog.lines.span(name.span());
                 let message = format!("table function \"{name}\" does not exist");
-                self.errors
-                    .push(PlanError::new("plan::unknown_function", message, span).help("Table functions are TUMBLE, HOP and CUMULATE."));
+                self.errors.push(
+                    PlanError::new("plan::unknown_function", message, span)
+                        .help("Table functions are TUMBLE, HOP, CUMULATE, SESSION, LATE and ERRORS."),
+                );
             }
             TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
                 self.not_yet("TABLESAMPLE is", factor.span(), "Filter by a hash of a column instead.");
@@ -225,7 +227,7 @@ impl Visitor for Checker<'_> {
             TableFactor::Table { .. } | TableFactor::Derived { .. } => {}
             TableFactor::NestedJoin { table_with_joins, .. } => table_with_joins.joins.iter().for_each(|join| self.join(join)),
             TableFactor::UNNEST { .. } => {}
-            _ if LateTable::decode(factor).is_some() => {}
+            _ if SideTable::decode(factor).is_some() => {}
             _ => match WindowTable::decode(factor) {
                 Some((table, _)) => match &table.data {
                     Expr::Identifier(name) => self.relation(&name.value, name.span),

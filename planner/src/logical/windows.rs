@@ -15,10 +15,11 @@ use datafusion_sql::sqlparser::ast::{self, Spanned, TableFactor};
 use datafusion_sql::sqlparser::tokenizer;
 
 use super::errors::Located;
+use super::errors_of::ErrorsOf;
 use super::scan::SourceScan;
 use crate::PlanError;
 use crate::duration::format_us;
-use crate::parse::{LateTable, WindowOptions, WindowTable, WindowTime};
+use crate::parse::{Side, SideTable, WindowOptions, WindowTable, WindowTime};
 use crate::plan::WindowKind;
 
 /// The columns a window adds, in order.
@@ -140,16 +141,19 @@ impl UserDefinedLogicalNodeCore for AssignWindows {
     }
 }
 
-/// Plans `$tumble`, `$hop`, `$cumulate`, `$session` and `$late`.
+/// Plans `$tumble`, `$hop`, `$cumulate`, `$session`, `$late` and `$errors`.
 #[derive(Debug)]
 pub(super) struct WindowPlanner;
 
 impl RelationPlanner for WindowPlanner {
     fn plan_relation(&self, relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
-        if let Some((late, alias)) = LateTable::decode(&relation) {
+        if let Some((table, alias)) = SideTable::decode(&relation) {
             let alias = alias.cloned();
-            let input = context.plan(factor(&late.data)?)?;
-            let plan = super::late::late_rows(&input)?.ok_or_else(|| located(super::late::no_windows(), late.span))?;
+            let input = context.plan(factor(&table.data)?)?;
+            let plan = match table.side {
+                Side::Late => super::late::late_rows(&input)?.ok_or_else(|| located(super::late::no_windows(), table.span))?,
+                Side::Errors => LogicalPlan::Extension(Extension { node: Arc::new(ErrorsOf::new(input, table.span)?) }),
+            };
             return Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))));
         }
         let Some((table, alias)) = WindowTable::decode(&relation) else {

@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod as_of;
+mod errors_of;
 pub(crate) mod expr;
 mod join;
 mod leftover;
@@ -31,7 +32,7 @@ use datafusion_expr::logical_plan::{Distinct, TableScan, Union, Unnest};
 use datafusion_expr::{Expr, LogicalPlan};
 
 use crate::catalog::{SourceColumn, SourceTable};
-use crate::logical::{AsOf, AssignWindows, QueryScope, SetNode, SourceScan, ViewBody, errors_at};
+use crate::logical::{AsOf, AssignWindows, ErrorsOf, QueryScope, SetNode, SourceScan, ViewBody, errors_at};
 use crate::parse::LineIndex;
 use crate::plan::{
     ChangelogKind, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Props, SinkPlan, SourceId, StateBound, Step,
@@ -203,6 +204,8 @@ impl<'a> Lowering<'a> {
                     self.windows(windows, scope)?
                 } else if let Some(join) = node.downcast_ref::<AsOf>() {
                     self.as_of(join, scope)?
+                } else if let Some(errors) = node.downcast_ref::<ErrorsOf>() {
+                    self.errors_of(errors, scope)?
                 } else if let Some(set) = node.downcast_ref::<SetNode>() {
                     self.set_operation(set, scope)?
                 } else {

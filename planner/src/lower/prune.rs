@@ -64,6 +64,7 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
             (a, b, k) == (c, d, l)
         }
         (PhysicalOp::Values { rows: a }, PhysicalOp::Values { rows: b }) => a == b,
+        (PhysicalOp::Errors { input: a }, PhysicalOp::Errors { input: b }) => a == b,
         (
             PhysicalOp::Source { .. }
             | PhysicalOp::Stateless { .. }
@@ -76,7 +77,8 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
             | PhysicalOp::TopN(_)
             | PhysicalOp::Over(_)
             | PhysicalOp::SetOperation { .. }
-            | PhysicalOp::Values { .. },
+            | PhysicalOp::Values { .. }
+            | PhysicalOp::Errors { .. },
             _,
         ) => false,
     }

@@ -3,6 +3,9 @@
 use std::any::TypeId;
 
 use datafusion_sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion_sql::sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS};
+use datafusion_sql::sqlparser::parser::Parser;
+use datafusion_sql::sqlparser::tokenizer::Token;
 
 /// Our dialect. It calls itself generic, so that what sqlparser keeps for PostgreSQL and generic SQL is read.
 #[derive(Debug)]
@@ -27,6 +30,14 @@ impl Dialect for StreamingDialect {
 
     fn is_identifier_part(&self, ch: char) -> bool {
         ch.is_alphanumeric() || ch == '_' || ch == '$'
+    }
+
+    /// After a comma and as an alias, `offset` is a name, unless a number of rows follows: sources and errors have such a column.
+    fn is_column_alias(&self, keyword: &Keyword, parser: &mut Parser<'_>) -> bool {
+        match keyword {
+            Keyword::OFFSET => !matches!(parser.peek_token().token, Token::Number(..) | Token::Placeholder(_) | Token::LParen),
+            other => !RESERVED_FOR_COLUMN_ALIAS.contains(other),
+        }
     }
 
     yes! {

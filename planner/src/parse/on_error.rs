@@ -1,11 +1,12 @@
-//! `ON ERROR FAIL | SKIP | DEAD_LETTER 'path' [LIMIT n ROWS | p PERCENT [OF n ROWS], …]`: what a bad row does to a run.
+//! `ON ERROR FAIL | SKIP | DEAD_LETTER 'path' [LIMIT n ROWS [WITHIN time] | p PERCENT [OF n ROWS | WITHIN time], …]`: what a bad row does
+//! to a run.
 
 use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::cursor::{Cursor, Parsed};
-use super::options;
+use super::{durations, options};
 use crate::PlanError;
-use crate::plan::{ErrorPolicy, ErrorShare};
+use crate::plan::{ErrorPolicy, ErrorRate, ErrorRateMost, ErrorShare};
 
 /// Records that a share is taken of, unless the statement says otherwise.
 const SHARE_OF: u64 = 1000;
@@ -32,7 +33,7 @@ pub(super) fn take_on_error(cursor: &mut Cursor<'_>) -> Parsed<ErrorPolicy> {
     if !cursor.take(&["LIMIT"]) {
         return Ok(policy);
     }
-    let (mut rows, mut share) = (None, None);
+    let (mut rows, mut share, mut rates) = (None, None, Vec::new());
     loop {
         let place = cursor.here();
         let (digits, number) = take_number(cursor, "a number of rows, or of per cent")?;
@@ -47,6 +48,13 @@ pub(super) fn take_on_error(cursor: &mut Cursor<'_>) -> Parsed<ErrorPolicy> {
                     .label("from 0.01 to 100, with at most two decimals")
                     .help("Write it as 5 PERCENT, or 0.5 PERCENT.")
             })?;
+            if let Some(within_us) = take_within(cursor)? {
+                rates.push(ErrorRate { most: ErrorRateMost::BasisPoints(basis_points), within_us });
+                if cursor.take_mark(&Token::Comma) {
+                    continue;
+                }
+                break;
+            }
             let mut of = SHARE_OF;
             if cursor.take(&["OF"]) {
                 of = take_whole(cursor, "a number of rows from 1")?;
@@ -61,14 +69,36 @@ pub(super) fn take_on_error(cursor: &mut Cursor<'_>) -> Parsed<ErrorPolicy> {
             })?;
             // ROWS may be left out.
             cursor.take(&["ROWS"]);
+            if let Some(within_us) = take_within(cursor)? {
+                rates.push(ErrorRate { most: ErrorRateMost::Rows(count), within_us });
+                if cursor.take_mark(&Token::Comma) {
+                    continue;
+                }
+                break;
+            }
             if rows.replace(count).is_some() {
                 return Err(twice("rows"));
             }
         }
         if !cursor.take_mark(&Token::Comma) {
-            return Ok(ErrorPolicy::Limited { policy: Box::new(policy), rows, share });
+            break;
         }
     }
+    Ok(ErrorPolicy::Limited { policy: Box::new(policy), rows, share, rates })
+}
+
+/// `WITHIN 1m`, in microseconds.
+fn take_within(cursor: &mut Cursor<'_>) -> Parsed<Option<i64>> {
+    if !cursor.take(&["WITHIN"]) {
+        return Ok(None);
+    }
+    let (us, span) = durations::take(cursor, "a time")?;
+    if us <= 0 {
+        return Err(PlanError::new("parse::syntax", "errors are counted within a time that is longer than nothing", span)
+            .label("not longer than nothing")
+            .help("Write for example LIMIT 100 ROWS WITHIN 1m."));
+    }
+    Ok(Some(us))
 }
 
 fn take_number(cursor: &mut Cursor<'_>, what: &str) -> Parsed<(String, crate::Span)> {

@@ -14,10 +14,10 @@ use datafusion_sql::sqlparser::tokenizer::{self, Location, Token};
 use super::aggregates::has_aggregate;
 use super::cursor::{Cursor, Parsed, quote};
 use super::dialect::StreamingDialect;
-use super::late_table::LateTable;
 use super::line_index::LineIndex;
 use super::query::Clauses;
 use super::sessions;
+use super::side_table::{Side, SideTable};
 use super::window_call::{CallArguments, Family, WindowPart, checked, plain_args, plain_name, window_function, window_part};
 use super::window_clause::{Shape, Time};
 use super::window_table::{WindowOptions, WindowTable, WindowTime, call, ident};
@@ -148,26 +148,31 @@ impl Normaliser<'_> {
         let Some(ident) = plain_name(name) else { return Ok(()) };
         let (place, span) = self.call_span(ident);
         let Some(function) = window_function(&ident.value) else {
-            if ident.value.eq_ignore_ascii_case("LATE") {
+            if let Some(side) = Side::of_word(&ident.value) {
                 let lines = self.cursor.context.lines;
                 let data = CallArguments::read(args, true, lines, span)?.data.and_then(relation);
                 let Some(data) = data else {
-                    return Err(PlanError::new("parse::window", "LATE takes a view or a query", span)
-                        .label("late rows of what?")
-                        .help("Write LATE(view), or LATE((SELECT … FROM trades WINDOW TUMBLING(5m) GROUP BY symbol))."));
+                    let (what, label, help) = match side {
+                        Side::Late => (
+                            "a view or a query",
+                            "late rows of what?",
+                            "Write LATE(view), or LATE((SELECT … FROM trades WINDOW TUMBLING(5m) GROUP BY symbol)).",
+                        ),
+                        Side::Errors => (
+                            "a source, a view or a query",
+                            "errors of what?",
+                            "Write ERRORS(trades), or ERRORS((SELECT price / volume FROM trades)).",
+                        ),
+                    };
+                    return Err(PlanError::new("parse::window", format!("{} takes {what}", side.word()), span).label(label).help(help));
                 };
                 let alias = alias.clone().or_else(|| own_name(&data));
                 let query = match data {
                     Expr::Subquery(_) => data,
                     name => Expr::Subquery(Box::new(all_of(named_relation(name)))),
                 };
-                *factor = LateTable { data: query, span: place }.encode(alias);
+                *factor = SideTable { side, data: query, span: place }.encode(alias);
                 return Ok(());
-            }
-            if ident.value.eq_ignore_ascii_case("ERRORS") {
-                return Err(PlanError::new("parse::not_yet", "reading bad rows is not supported yet", span)
-                    .label("not yet")
-                    .help("Bad rows are counted; ON ERROR DEAD_LETTER 'path' at a source keeps its bad rows in a file."));
             }
             // TABLE(f(x)) is f(x).
             if in_table {

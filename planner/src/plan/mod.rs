@@ -7,6 +7,7 @@
 mod adds_up;
 mod aggregate;
 mod join;
+mod letter;
 mod limits;
 mod over;
 mod props;
@@ -19,12 +20,15 @@ mod window;
 
 pub use aggregate::{AggregateClass, AggregateFunction, AggregatePlan, SortKey};
 pub use join::{ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPlan, Retention, SetOperation};
+pub use letter::LetterColumn;
 pub use limits::{AtLimit, EvictBy, Evicted, StateClock, StateLimits};
 pub use over::{Frame, FrameBound, FrameUnits, OverCall, OverFunction, OverPlan};
 pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan};
 pub use ranked::{RankFunction, TopNPlan};
 pub use sink::{SinkOrder, SinkPlan};
-pub use source::{ErrorPolicy, ErrorShare, EventTimePlan, MetadataColumn, SourcePlan, SourceTiming, WatermarkStrategy};
+pub use source::{
+    ErrorPolicy, ErrorRate, ErrorRateMost, ErrorShare, EventTimePlan, MetadataColumn, SourcePlan, SourceTiming, WatermarkStrategy,
+};
 pub use trigger::{FiringColumn, FiringPlan, TriggerPlan};
 pub use upsert::UpsertPlan;
 pub use window::{Emit, LateStrategy, TimeDomain, WindowColumn, WindowKind, WindowPlan};
@@ -184,6 +188,11 @@ pub enum PhysicalOp {
         /// The rows.
         rows: arrow::array::RecordBatch,
     },
+    /// What went wrong in a relation and in all it is made of, with the columns of [`LetterColumn`].
+    Errors {
+        /// The relation.
+        input: NodeId,
+    },
     /// Hand the changes to a sink.
     Sink {
         /// Where rows come from.
@@ -207,7 +216,9 @@ impl PhysicalOp {
     pub fn inputs(&self) -> Vec<NodeId> {
         match self {
             Self::Source { .. } | Self::Values { .. } => vec![],
-            Self::Stateless { input, .. } | Self::Aggregate { input, .. } | Self::Sink { input, .. } => vec![*input],
+            Self::Stateless { input, .. } | Self::Aggregate { input, .. } | Self::Errors { input } | Self::Sink { input, .. } => {
+                vec![*input]
+            }
             Self::Union { inputs } => inputs.clone(),
             Self::Upsert(upsert) => vec![upsert.input],
             Self::Arrange(arrange) => vec![arrange.input],
@@ -239,6 +250,7 @@ impl PhysicalOp {
             | Self::Over(_)
             | Self::SetOperation { .. }
             | Self::Values { .. }
+            | Self::Errors { .. }
             | Self::Sink { .. } => vec![],
         }
     }
@@ -247,7 +259,9 @@ impl PhysicalOp {
     pub fn inputs_mut(&mut self) -> Vec<&mut NodeId> {
         match self {
             Self::Source { .. } | Self::Values { .. } => vec![],
-            Self::Stateless { input, .. } | Self::Aggregate { input, .. } | Self::Sink { input, .. } => vec![input],
+            Self::Stateless { input, .. } | Self::Aggregate { input, .. } | Self::Errors { input } | Self::Sink { input, .. } => {
+                vec![input]
+            }
             Self::Union { inputs } => inputs.iter_mut().collect(),
             Self::Upsert(upsert) => vec![&mut upsert.input],
             Self::Arrange(arrange) => vec![&mut arrange.input],
@@ -324,6 +338,11 @@ impl PhysicalPlan {
         &self.nodes
     }
 
+    /// A node and all nodes whose rows it is made of, ascending.
+    pub fn below(&self, id: NodeId) -> Vec<NodeId> {
+        below(&self.nodes, id)
+    }
+
     /// One node.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.index()]
@@ -338,4 +357,16 @@ impl PhysicalPlan {
     pub fn sinks(&self) -> &[SinkPlan] {
         &self.sinks
     }
+}
+
+/// A node and all nodes whose rows it is made of, ascending.
+pub(crate) fn below(nodes: &[Node], id: NodeId) -> Vec<NodeId> {
+    let mut found = std::collections::BTreeSet::new();
+    let mut open = vec![id];
+    while let Some(id) = open.pop() {
+        if found.insert(id) {
+            open.extend(nodes[id.index()].op.inputs());
+        }
+    }
+    found.into_iter().collect()
 }

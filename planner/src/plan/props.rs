@@ -110,6 +110,8 @@ pub enum StateBound {
     },
     /// The limits that the statement or a setting gives.
     Limits,
+    /// One entry for each error whose cause has not been taken back.
+    PerError,
     /// Grows with the input, which ends by itself.
     BoundedInput,
     /// Grows without bound; the statement allowed it.
@@ -128,6 +130,7 @@ impl std::fmt::Display for StateBound {
             Self::RowsPerKey { rows: 1 } => f.write_str("one row per key"),
             Self::RowsPerKey { rows } => write!(f, "{rows} rows per key"),
             Self::Limits => f.write_str("its limits"),
+            Self::PerError => f.write_str("one entry per error that stands"),
             Self::BoundedInput => f.write_str("the input, which is bounded"),
             Self::Unbounded { why } => write!(f, "unbounded, as allowed: {why}"),
         }

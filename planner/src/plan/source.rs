@@ -139,6 +139,8 @@ pub enum ErrorPolicy {
         rows: Option<u64>,
         /// Which share of the records of a partition may be bad.
         share: Option<ErrorShare>,
+        /// How much may be bad within a time.
+        rates: Vec<ErrorRate>,
     },
 }
 
@@ -159,12 +161,54 @@ impl ErrorShare {
 
     /// The share in per cent, as it is written.
     pub fn percent(self) -> String {
-        let (whole, rest) = (self.basis_points / 100, self.basis_points % 100);
-        if rest == 0 { whole.to_string() } else { format!("{whole}.{rest:02}").trim_end_matches('0').to_owned() }
+        percent(self.basis_points)
     }
 }
 
+/// How much may be bad of what a source reads within a time: a stretch of processing time that begins at a multiple of its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ErrorRate {
+    /// How much.
+    pub most: ErrorRateMost,
+    /// The time, in microseconds.
+    pub within_us: i64,
+}
+
+/// See [`ErrorRate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorRateMost {
+    /// So many rows.
+    Rows(u64),
+    /// So many hundredths of a per cent of the rows read.
+    BasisPoints(u32),
+}
+
+impl ErrorRate {
+    /// What may be bad, in words.
+    pub fn most_text(self) -> String {
+        match self.most {
+            ErrorRateMost::Rows(rows) => format!("{rows} rows"),
+            ErrorRateMost::BasisPoints(points) => format!("{} per cent", percent(points)),
+        }
+    }
+}
+
+/// Hundredths of a per cent as they are written.
+fn percent(basis_points: u32) -> String {
+    let (whole, rest) = (basis_points / 100, basis_points % 100);
+    if rest == 0 { whole.to_string() } else { format!("{whole}.{rest:02}").trim_end_matches('0').to_owned() }
+}
+
 impl ErrorPolicy {
+    /// How much may be bad within a time.
+    pub fn rates(&self) -> &[ErrorRate] {
+        match self {
+            Self::Limited { rates, .. } => rates,
+            Self::Fail | Self::Skip | Self::DeadLetter { .. } => &[],
+        }
+    }
+
     /// What happens to one bad row.
     pub fn of_a_row(&self) -> &Self {
         match self {

@@ -27,3 +27,6 @@ CREATE SOURCE s WITH (connector = 'stream');
 SET worker = 3;
 ----
 SET workers = 'many';
+----
+CREATE SOURCE s (a INT) WITH (connector = 'stream', topic = 's');
+SELECT * FROM ERRORS((SELECT a + 1 FROM s));
