@@ -12,9 +12,11 @@ mod functions;
 mod over;
 #[cfg(test)]
 mod property_tests;
+mod reach;
 mod top_n;
 mod top_n_list;
 mod top_n_tree;
+mod totals;
 
 pub use codec::RowCodec;
 pub(crate) use codec::binary;

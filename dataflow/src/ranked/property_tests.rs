@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
+use datafusion_common::ScalarValue;
+use datafusion_expr::Operator;
 use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::Column;
+use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 use proptest::prelude::*;
 use tidemark_planner::plan::{
     AggregateFunction, AggregatePlan, Emit, Frame, FrameBound, FrameUnits, NodeId, OverCall, OverFunction, OverPlan, RankFunction, SortKey,
@@ -44,10 +46,20 @@ fn order(descending: bool) -> SortKey {
     SortKey { expr: column(1), data_type: DataType::Int64, descending, nulls_first: descending }
 }
 
+/// A share as a whole number.
+fn millionths(share: f64) -> i64 {
+    (share * 1e6).round() as i64
+}
+
 /// Adds what came out to what is out.
 fn take(output: &Output, out: &mut Bag) {
-    let columns: Vec<ArrayRef> =
-        output.rows.columns().iter().map(|column| arrow::compute::cast(column, &DataType::Int64).expect("numbers")).collect();
+    let whole = |column: &ArrayRef| -> ArrayRef {
+        match column.data_type() {
+            DataType::Float64 => Arc::new(column.as_primitive::<Float64Type>().unary::<_, Int64Type>(millionths)),
+            _ => arrow::compute::cast(column, &DataType::Int64).expect("numbers"),
+        }
+    };
+    let columns: Vec<ArrayRef> = output.rows.columns().iter().map(whole).collect();
     for row in 0..output.rows.num_rows() {
         let values = columns.iter().map(|column| column.is_valid(row).then(|| column.as_primitive::<Int64Type>().value(row)));
         *out.entry(values.collect()).or_insert(0) += output.diffs.as_ref().map_or(1, |diffs| diffs[row]);
@@ -175,24 +187,173 @@ proptest! {
         }
         prop_assert_eq!(&out, &wanted(&rows));
     }
+}
 
+/// A function of the tests.
+#[derive(Clone, Debug)]
+struct Asked {
+    what: What,
+    units: FrameUnits,
+    start: Bound,
+    end: Bound,
+    /// The column that is read.
+    of: usize,
+    ignore_nulls: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum What {
+    RowNumber,
+    Rank,
+    DenseRank,
+    PercentRank,
+    CumeDist,
+    Ntile(u64),
+    Shift(i64),
+    Nth(i64),
+    Sum,
+    Max,
+    Last,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bound {
+    Unbounded,
+    Current,
+    Offset(i64),
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let what = prop_oneof![
+        2 => Just(What::RowNumber), 2 => Just(What::Rank), 3 => Just(What::DenseRank), 1 => Just(What::PercentRank), 1 => Just(What::CumeDist),
+        1 => (1..5_u64).prop_map(What::Ntile), 4 => (-3..4_i64).prop_map(What::Shift),
+        8 => prop::sample::select(vec![1, 2, 3, -1, -2]).prop_map(What::Nth), 8 => Just(What::Sum), 4 => Just(What::Max), 2 => Just(What::Last),
+    ];
+    let units = prop::sample::select(vec![FrameUnits::Rows, FrameUnits::Range, FrameUnits::Groups]);
+    let bound = || prop_oneof![2 => Just(Bound::Unbounded), 2 => Just(Bound::Current), 4 => (-3..4_i64).prop_map(Bound::Offset)];
+    (what, units, bound(), bound(), 1..3_usize, prop::bool::weighted(0.2)).prop_map(|(what, units, start, end, of, ignore_nulls)| {
+        let ignore_nulls = ignore_nulls && matches!(what, What::Shift(_) | What::Nth(_));
+        Asked { what, units, start, end, of, ignore_nulls }
+    })
+}
+
+impl Asked {
+    fn call(&self, at: usize, descending: bool) -> OverCall {
+        let output = |data_type| Arc::new(Field::new(["a", "b", "c", "d"][at], data_type, true));
+        let aggregate = |function, ordered: bool| {
+            let plan = AggregatePlan {
+                function,
+                args: vec![column(self.of)],
+                arg_types: vec![DataType::Int64],
+                filter: None,
+                distinct: false,
+                order_by: if ordered { vec![SortKey { descending: false, ..order(false) }] } else { vec![] },
+                output: output(DataType::Int64),
+                retractable: true,
+                text: String::new(),
+            };
+            OverFunction::Aggregate(Box::new(plan))
+        };
+        let (function, data_type) = match self.what {
+            What::RowNumber => (OverFunction::RowNumber, DataType::UInt64),
+            What::Rank => (OverFunction::Rank, DataType::UInt64),
+            What::DenseRank => (OverFunction::DenseRank, DataType::UInt64),
+            What::PercentRank => (OverFunction::PercentRank, DataType::Float64),
+            What::CumeDist => (OverFunction::CumeDist, DataType::Float64),
+            What::Ntile(parts) => (OverFunction::Ntile { parts }, DataType::UInt64),
+            What::Shift(rows) => (OverFunction::Shift { rows }, DataType::Int64),
+            What::Nth(row) => (OverFunction::Nth { row }, DataType::Int64),
+            What::Sum => (aggregate(AggregateFunction::Sum, false), DataType::Int64),
+            What::Max => (aggregate(AggregateFunction::Max, false), DataType::Int64),
+            What::Last => (aggregate(AggregateFunction::LastValue { ignore_nulls: true }, true), DataType::Int64),
+        };
+        let args = if matches!(self.what, What::Shift(_) | What::Nth(_)) { vec![column(self.of)] } else { vec![] };
+        let bound = |bound: Bound| match (bound, self.units) {
+            (Bound::Unbounded, _) => FrameBound::Unbounded,
+            (Bound::Current, _) => FrameBound::Current,
+            (Bound::Offset(by), FrameUnits::Range) => {
+                let by = Arc::new(Literal::new(ScalarValue::Int64(Some(if descending { -by } else { by }))));
+                FrameBound::Value { expr: Arc::new(BinaryExpr::new(column(1), Operator::Plus, by)), text: String::new() }
+            }
+            (Bound::Offset(by), _) => FrameBound::Offset(by),
+        };
+        let frame = Frame { units: self.units, start: bound(self.start), end: bound(self.end) };
+        OverCall { function, args, frame, ignore_nulls: self.ignore_nulls, output: output(data_type), text: String::new() }
+    }
+
+    /// What it gives for a row of a group in order, by looking at every other.
+    fn naive(&self, rows: &[Row], at: usize, descending: bool) -> Option<i64> {
+        // Where a value stands in the order: nulls are the greatest.
+        let key = |value: Option<i64>| if descending { (value.is_some(), value.map(|value| -value)) } else { (value.is_none(), value) };
+        let group = |row: usize| (1..=row).filter(|row| rows[*row].1 != rows[row - 1].1).count() as i64;
+        let value = |row: usize| if self.of == 1 { rows[row].1 } else { Some(rows[row].2) };
+        let within = |other: usize| {
+            let compare = |bound: Bound| match (bound, self.units) {
+                (Bound::Unbounded, _) => None,
+                (_, FrameUnits::Rows) => Some((other as i64).cmp(&(at as i64 + bound.by()))),
+                (_, FrameUnits::Groups) => Some(group(other).cmp(&(group(at) + bound.by()))),
+                (_, FrameUnits::Range) => {
+                    let by = if descending { -bound.by() } else { bound.by() };
+                    Some(key(rows[other].1).cmp(&key(rows[at].1.map(|value| value + by))))
+                }
+            };
+            compare(self.start).is_none_or(|order| order.is_ge()) && compare(self.end).is_none_or(|order| order.is_le())
+        };
+        let frame: Vec<usize> = (0..rows.len()).filter(|other| within(*other) && !(self.ignore_nulls && value(*other).is_none())).collect();
+        let peers = |row: &&Row| key(row.1) < key(rows[at].1);
+        let [number, rank, dense] = ranks(rows)[at];
+        match self.what {
+            What::RowNumber => Some(number as i64),
+            What::Rank => Some(rank as i64),
+            What::DenseRank => Some(dense as i64),
+            What::PercentRank => Some(millionths(rows.iter().filter(peers).count() as f64 / (rows.len().max(2) - 1) as f64)),
+            What::CumeDist => Some(millionths(rows.iter().filter(|row| key(row.1) <= key(rows[at].1)).count() as f64 / rows.len() as f64)),
+            What::Ntile(parts) => {
+                let (small, larger) = (rows.len() / parts as usize, rows.len() % parts as usize);
+                let sizes = (0..parts as usize).map(|part| small + usize::from(part < larger));
+                let tiles: Vec<i64> = sizes.enumerate().flat_map(|(part, size)| std::iter::repeat_n(part as i64 + 1, size)).collect();
+                Some(tiles[at])
+            }
+            What::Shift(by) => {
+                let there: Vec<usize> = (0..rows.len()).filter(|row| !self.ignore_nulls || value(*row).is_some()).collect();
+                let place = match by {
+                    0 => Some(at),
+                    1.. => there.iter().rev().filter(|row| **row < at).nth(by as usize - 1).copied(),
+                    _ => there.iter().filter(|row| **row > at).nth(-by as usize - 1).copied(),
+                };
+                place.and_then(value)
+            }
+            What::Nth(row @ 1..) => frame.get(row as usize - 1).copied().and_then(value),
+            What::Nth(row) => frame.len().checked_sub(-row as usize).and_then(|place| value(frame[place])),
+            What::Sum => frame.iter().filter_map(|row| value(*row)).reduce(|a, b| a + b),
+            What::Max => frame.iter().filter_map(|row| value(*row)).max(),
+            What::Last => frame.iter().rev().find_map(|row| value(*row)),
+        }
+    }
+}
+
+impl Bound {
+    fn by(self) -> i64 {
+        if let Self::Offset(by) = self { by } else { 0 }
+    }
+}
+
+/// Many rows, then few changes at a time.
+fn few_changes() -> impl Strategy<Value = Vec<Vec<(Row, Option<prop::sample::Index>)>>> {
+    let row = || (prop::option::weighted(0.9, 0..2_i64), prop::option::weighted(0.9, 0..12_i64), 0..3_i64);
+    let first = prop::collection::vec((row(), Just(None)), 0..60);
+    let back = prop::option::weighted(0.4, any::<prop::sample::Index>());
+    let later = prop::collection::vec(prop::collection::vec((row(), back), 1..5), 0..12);
+    (first, later).prop_map(|(first, later)| std::iter::once(first).chain(later).collect())
+}
+
+proptest! {
     /// At every epoch the changes add up to each row with what a loop over its group gives.
     #[test]
-    fn over_is_what_a_loop_gives(descending: bool, before in 0..3_i64, behind in 0..3_i64, batch_rows in 1..8_usize, epochs in epochs(true)) {
-        let call = |function, args: Vec<Arc<dyn PhysicalExpr>>, units, start, end, name: &str, data_type: DataType| OverCall {
-            function, args, frame: Frame { units, start, end }, ignore_nulls: false,
-            output: Arc::new(Field::new(name, data_type, true)), text: name.into(),
-        };
-        let sum = AggregatePlan {
-            function: AggregateFunction::Sum, args: vec![column(2)], arg_types: vec![DataType::Int64], filter: None, distinct: false,
-            order_by: vec![], output: Arc::new(Field::new("b", DataType::Int64, true)), retractable: true, text: "sum(v)".into(),
-        };
-        let functions = vec![
-            call(OverFunction::Rank, vec![], FrameUnits::Range, FrameBound::Unbounded, FrameBound::Current, "a", DataType::UInt64),
-            call(OverFunction::Aggregate(Box::new(sum)), vec![], FrameUnits::Rows, FrameBound::Offset(-before), FrameBound::Offset(behind), "b", DataType::Int64),
-            call(OverFunction::Shift { rows: before - 1 }, vec![column(2)], FrameUnits::Range, FrameBound::Unbounded, FrameBound::Current, "c", DataType::Int64),
-            call(OverFunction::Nth { row: -1 }, vec![column(2)], FrameUnits::Groups, FrameBound::Offset(-before), FrameBound::Current, "d", DataType::Int64),
-        ];
+    fn over_is_what_a_loop_gives(
+        descending: bool, batch_rows in 1..8_usize, asked in prop::collection::vec(asked(), 1..4), epochs in few_changes(),
+    ) {
+        let functions: Vec<OverCall> = asked.iter().enumerate().map(|(at, asked)| asked.call(at, descending)).collect();
         let plan = OverPlan {
             input: NodeId(0), partition_by: vec![column(0)], order_by: vec![order(descending)], functions, window: None, emit: Emit::Changes,
             retractable: true,
@@ -206,22 +367,66 @@ proptest! {
             feed(&encoder, play(epoch, &mut rows), batch_rows, |batch| store.absorb(batch));
             loop {
                 let output = store.close(i64::MIN);
+                prop_assert!(output.errors.is_empty());
                 take(&output, &mut out);
                 if !output.more { break; }
             }
             out.retain(|_, count| *count != 0);
             let groups = sorted(&rows, descending);
             let wanted = bag(groups.values().flat_map(|rows| {
-                let ranks = ranks(rows);
-                (0..rows.len() as i64).map(|at| {
-                    let row = rows[at as usize];
-                    let within = |place: i64| (place >= 0).then(|| rows.get(place as usize)).flatten();
-                    let sum: i64 = (at - before..=at + behind).filter_map(within).map(|row| row.2).sum();
-                    let last = rows.iter().rfind(|other| other.1 == row.1).expect("the row itself is one");
-                    vec![row.0, row.1, Some(row.2), Some(ranks[at as usize][1] as i64), Some(sum), within(at - (before - 1)).map(|row| row.2), Some(last.2)]
+                (0..rows.len()).map(|at| {
+                    let row = rows[at];
+                    let results = asked.iter().map(|asked| asked.naive(rows, at, descending));
+                    vec![row.0, row.1, Some(row.2)].into_iter().chain(results).collect()
                 }).collect::<Vec<_>>()
             }));
             prop_assert_eq!(&out, &wanted);
         }
     }
+}
+
+/// Seconds that a change takes in a group of so many rows.
+fn seconds_of_a_change(rows: i64, asked: &[Asked]) -> f64 {
+    const CHANGES: i64 = 40;
+    let functions: Vec<OverCall> = asked.iter().enumerate().map(|(at, asked)| asked.call(at, false)).collect();
+    let plan = OverPlan {
+        input: NodeId(0),
+        partition_by: vec![],
+        order_by: vec![order(false)],
+        functions,
+        window: None,
+        emit: Emit::Changes,
+        retractable: true,
+    };
+    let mut fields: Vec<_> = schema(3).fields().iter().cloned().collect();
+    fields.extend(plan.functions.iter().map(|call| call.output.clone()));
+    let encoder = RowEncoder::new(&schema(3), &[], &plan.order_by, &[0, 1, 2], None).expect("numbers");
+    let mut store = OverStore::new(&plan, &schema(3), &Arc::new(Schema::new(fields))).expect("numbers");
+    let mut play = |changes: Vec<(Row, i64)>| {
+        feed(&encoder, changes, 1 << 10, |batch| store.absorb(batch));
+        while store.close(i64::MIN).more {}
+    };
+    play((0..rows).map(|row| ((None, Some(row), row % 7), 1)).collect());
+    let start = std::time::Instant::now();
+    for change in 0..CHANGES {
+        // Near the end, where cumulative results reach few rows.
+        let row = (None, Some(rows - 10 - change % 50), change % 7);
+        play(vec![(row, 1)]);
+        play(vec![(row, -1)]);
+    }
+    start.elapsed().as_secs_f64() / CHANGES as f64
+}
+
+#[test]
+fn a_change_costs_what_it_reaches_not_the_group() {
+    let asked = |what, units, start, end| Asked { what, units, start, end, of: 2, ignore_nulls: false };
+    let calls = [
+        asked(What::Sum, FrameUnits::Range, Bound::Unbounded, Bound::Current),
+        asked(What::Max, FrameUnits::Rows, Bound::Offset(-3), Bound::Offset(3)),
+        asked(What::Nth(1), FrameUnits::Rows, Bound::Unbounded, Bound::Current),
+        asked(What::Shift(2), FrameUnits::Rows, Bound::Unbounded, Bound::Current),
+    ];
+    let best = |rows: i64| (0..3).map(|_| seconds_of_a_change(rows, &calls)).fold(f64::INFINITY, f64::min);
+    let (small, large) = (best(1_000), best(10_000));
+    assert!(large < small * 4.0, "{large} s for ten times the group of {small} s");
 }

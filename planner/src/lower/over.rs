@@ -73,6 +73,12 @@ impl Lowering<'_> {
         let append_only = input.props.changelog == ChangelogKind::AppendOnly;
         let mut grouped = self.attached(&input, &partition_by);
         let emit = self.emit(&input, grouped.as_ref(), false, scope)?;
+        for call in &mut functions {
+            if let OverFunction::Aggregate(aggregate) = &mut call.function {
+                // A frame moves over rows, and where results change it is moved back.
+                aggregate.retractable = emit != Emit::Final || !matches!(call.frame.start, FrameBound::Unbounded);
+            }
+        }
         let state = match &grouped {
             Some(grouped) if grouped.window.watermark.is_some() || emit == Emit::Final => {
                 StateBound::Window { retention_us: grouped.retention_us }
@@ -210,7 +216,6 @@ impl Lowering<'_> {
                     let expr: Physical = Arc::new(Literal::new(ScalarValue::Int64(Some(0))));
                     draft.plan.order_by = vec![SortKey { expr, data_type: DataType::Int64, descending: false, nulls_first: false }];
                 }
-                draft.plan.retractable = !matches!(frame.start, FrameBound::Unbounded);
                 shown = draft.plan.text.clone();
                 args.clear();
                 OverFunction::Aggregate(Box::new(draft.plan))
