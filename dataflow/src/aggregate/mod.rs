@@ -36,6 +36,7 @@ mod session_instants;
 mod session_store;
 #[cfg(test)]
 mod session_tests;
+mod session_triggers;
 mod sessions;
 #[cfg(test)]
 mod speed_tests;

@@ -17,6 +17,7 @@ use super::layout::AggregateLayout;
 use super::output::{Emission, GroupError, OUTPUT_ROWS, Output, describe};
 use super::session::{NONE, in_time};
 use super::session_instants::Instants;
+use super::session_triggers::{Lines, SessionTriggers};
 use super::sessions::{Sessions, by_key, came_of, times_of};
 
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct SessionStore {
     /// How far the watermark that sessions are kept by is behind the one that closes them.
     lateness: i64,
     sessions: Sessions,
+    /// When they come out, where a trigger says so.
+    triggers: Option<Box<SessionTriggers>>,
     /// The rows by instant, where they can be taken back.
     instants: Option<Instants>,
     /// Late rows that no session holds yet.
@@ -57,6 +60,11 @@ enum What {
         items: Vec<Item>,
         old: Vec<ArrayRef>,
     },
+    /// Sessions that are over, and what came out in the epoch as triggers fired.
+    Fired {
+        over: Vec<u32>,
+        lines: Lines,
+    },
 }
 
 /// A result that was, or is, or both.
@@ -72,11 +80,16 @@ struct Item {
 impl SessionStore {
     pub(super) fn new(layout: Arc<AggregateLayout>) -> Self {
         let gap = layout.session_gap().expect("the windows are sessions");
-        let changes = layout.emit == Emit::Changes;
+        let mut sessions = Sessions::new(layout.clone(), gap, layout.emit == Emit::Changes);
+        let triggers = layout.firing.as_ref().map(|firing| Box::new(SessionTriggers::new(layout.clone(), firing)));
+        if triggers.is_some() {
+            sessions.keep_log();
+        }
         Self {
             gap,
             lateness: layout.session_lateness(),
-            sessions: Sessions::new(layout.clone(), gap, changes),
+            sessions,
+            triggers,
             instants: layout.counted.then(|| Instants::new(layout.clone(), gap)),
             layout,
             late: Vec::new(),
@@ -90,7 +103,9 @@ impl SessionStore {
 
     pub(super) fn absorb(&mut self, epoch: u64, batch: KeyedBatch) {
         // Under EMIT FINAL rows of later epochs cannot meet what an earlier one closes.
-        if self.layout.emit == Emit::Final || (self.frontier == Some(epoch) && self.closing.is_none()) {
+        // Where a trigger speaks, the ticks up to an epoch come before its rows.
+        let now = self.frontier == Some(epoch) && self.closing.is_none() && self.triggers.is_none();
+        if self.layout.emit == Emit::Final || now {
             self.apply(batch);
         } else {
             assert!(self.frontier.is_none_or(|frontier| epoch >= frontier), "rows of epoch {epoch} behind the frontier");
@@ -99,7 +114,8 @@ impl SessionStore {
     }
 
     pub(super) fn advance(&mut self, frontier: u64) {
-        if self.layout.emit == Emit::Final || self.frontier.is_some_and(|known| known >= frontier) {
+        let waits = self.layout.emit == Emit::Changes;
+        if !waits || self.frontier.is_some_and(|known| known >= frontier) {
             return;
         }
         self.frontier = Some(frontier);
@@ -164,9 +180,19 @@ impl SessionStore {
     pub(super) fn close(&mut self, epoch: u64, watermark: i64) -> Output {
         let kept = if watermark == i64::MAX { watermark } else { watermark.saturating_sub(self.lateness) };
         if self.closing.is_none() {
+            if let Some(triggers) = &mut self.triggers {
+                triggers.begin(&mut self.sessions, epoch);
+            }
             while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= epoch) {
-                for batch in first.remove() {
+                let mut batches = first.remove();
+                if let Some(triggers) = &self.triggers {
+                    batches = triggers.in_order(batches);
+                }
+                for batch in batches {
                     self.apply(batch);
+                    if let Some(triggers) = &mut self.triggers {
+                        triggers.note(&mut self.sessions);
+                    }
                 }
             }
             match &mut self.instants {
@@ -179,7 +205,14 @@ impl SessionStore {
                     let shown = over.iter().copied().filter(|session| self.sessions.states.exists(*session)).collect();
                     What::Over { over, shown }
                 }
-                Emit::Changes | Emit::Triggered => self.changed(),
+                Emit::Changes => self.changed(),
+                Emit::Triggered => {
+                    let triggers = self.triggers.as_mut().expect("a plan that waits for a trigger has one");
+                    triggers.note(&mut self.sessions);
+                    let over = self.sessions.take_due(kept);
+                    let lines = triggers.end(&mut self.sessions, &over, epoch);
+                    What::Fired { over, lines }
+                }
             };
             self.closing = Some(Closing { what, position: 0 });
         }
@@ -196,6 +229,13 @@ impl SessionStore {
                 let output = self.changes(&items[closing.position..end], old);
                 closing.position = end;
                 (output, items.len())
+            }
+            What::Fired { lines, .. } => {
+                let end = (closing.position + OUTPUT_ROWS).min(lines.len());
+                let triggers = self.triggers.as_ref().expect("they made the lines");
+                let output = triggers.output(&self.sessions, lines, closing.position..end);
+                closing.position = end;
+                (output, lines.len())
             }
         };
         if closing.position < all {
@@ -358,7 +398,7 @@ impl SessionStore {
     fn settle(&mut self, what: What, epoch: u64, watermark: i64) {
         let mut keys: Vec<u32> = Vec::new();
         let over = match what {
-            What::Over { over, .. } => over,
+            What::Over { over, .. } | What::Fired { over, .. } => over,
             What::Changed { .. } => {
                 keys.extend(self.sessions.old_rows.iter().map(|old| old.key));
                 self.sessions.end_round();
@@ -385,6 +425,16 @@ impl SessionStore {
         }
     }
 
+    pub(super) fn flush(&mut self, epoch: u64) {
+        if let Some(triggers) = &mut self.triggers {
+            triggers.flush(epoch);
+        }
+    }
+
+    pub(super) fn next_tick(&self) -> Option<u64> {
+        self.triggers.as_ref().and_then(|triggers| triggers.next_tick())
+    }
+
     /// Late rows that no session held, since this was asked last.
     pub(super) fn take_too_late(&mut self) -> u64 {
         std::mem::take(&mut self.too_late)
@@ -396,6 +446,7 @@ impl SessionStore {
 
     pub(super) fn bytes(&self) -> usize {
         let batches = self.waiting.values().flatten().chain(&self.late).map(KeyedBatch::bytes).sum::<usize>();
-        batches + self.sessions.bytes() + self.instants.as_ref().map_or(0, Instants::bytes)
+        let triggers = self.triggers.as_ref().map_or(0, |triggers| triggers.bytes());
+        triggers + batches + self.sessions.bytes() + self.instants.as_ref().map_or(0, Instants::bytes)
     }
 }

@@ -71,8 +71,19 @@ pub(super) struct Sessions {
     pub(super) old: Vec<Vec<ArrayRef>>,
     pub(super) old_errors: BTreeMap<u32, String>,
     merged: Vec<u32>,
+    /// What became of rows, where somebody wants to know.
+    log: Option<Log>,
     pub(super) ids: Vec<u32>,
     groups: Vec<u32>,
+}
+
+/// What became of rows since this was asked last.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    /// Sessions that were merged, each with the one that it went into.
+    pub(super) joined: Vec<(u32, u32)>,
+    /// The session of each row.
+    pub(super) added: Vec<u32>,
 }
 
 /// When the rows of a batch came: at their times, unless it says otherwise.
@@ -106,9 +117,24 @@ impl Sessions {
             old: Vec::new(),
             old_errors: BTreeMap::new(),
             merged: Vec::new(),
+            log: None,
             ids: Vec::new(),
             groups: Vec::new(),
         }
+    }
+
+    /// From now on it is noted what becomes of rows.
+    pub(super) fn keep_log(&mut self) {
+        self.log = Some(Log::default());
+    }
+
+    pub(super) fn take_log(&mut self) -> Log {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// One more than the greatest session in use.
+    pub(super) fn slots(&self) -> usize {
+        self.all.len()
     }
 
     pub(super) fn get(&self, session: u32) -> &Session {
@@ -180,6 +206,9 @@ impl Sessions {
         }
         self.states.resize(self.all.len());
         self.states.update(groups, &self.layout.inputs(columns), diffs.as_deref());
+        if let Some(log) = &mut self.log {
+            log.added.extend_from_slice(groups);
+        }
     }
 
     /// The session of a row: one that it extends, perhaps to others, or a new one.
@@ -284,6 +313,9 @@ impl Sessions {
         }
         let gone = std::mem::take(&mut self.merged);
         let into: Vec<u32> = gone.iter().map(|session| self.resolve(*session)).collect();
+        if let Some(log) = &mut self.log {
+            log.joined.extend(gone.iter().copied().zip(into.iter().copied()));
+        }
         let partials = self.states.partials(&gone);
         self.states.merge(&into, &partials);
         self.discard(&gone);

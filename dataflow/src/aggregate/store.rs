@@ -107,7 +107,8 @@ impl Store {
     /// All groups that have something new shall come out when an epoch closes, where a trigger says when groups do.
     pub fn flush(&mut self, epoch: u64) {
         match &mut self.kind {
-            Kind::Final(_) | Kind::Changes(_) | Kind::Sessions(_) => {}
+            Kind::Final(_) | Kind::Changes(_) => {}
+            Kind::Sessions(store) => store.flush(epoch),
             Kind::Triggered(store) => store.flush(epoch),
         }
     }
@@ -115,7 +116,8 @@ impl Store {
     /// The next epoch that must be closed for a trigger of processing time, even if no rows come in it.
     pub fn next_tick(&self) -> Option<u64> {
         match &self.kind {
-            Kind::Final(_) | Kind::Changes(_) | Kind::Sessions(_) => None,
+            Kind::Final(_) | Kind::Changes(_) => None,
+            Kind::Sessions(store) => store.next_tick(),
             Kind::Triggered(store) => store.next_tick(),
         }
     }

@@ -315,6 +315,13 @@ impl Lowering<'_> {
                     .help("Leave AND PURGE out: results are corrected."),
             ]);
         }
+        if matches!(window.kind, WindowKind::Session { .. })
+            && input.props.changelog != ChangelogKind::AppendOnly
+            && (tells.is_some() || !firing.is_final())
+        {
+            let what = "triggers of sessions over rows that may be taken back are";
+            return Err(self.not_yet(what, span, "Write TRIGGER ON SESSION_END, or EMIT CHANGES for each change."));
+        }
         if firing.trigger.counts() {
             let Some(places) = places else {
                 let error = PlanError::new("plan::trigger_order", "EVERY n RECORDS counts rows in the order of their source", span);
@@ -624,7 +631,8 @@ impl Lowering<'_> {
 
 /// There is no firing that a column could tell of.
 pub(super) fn no_firing(column: FiringColumn, scope: &QueryScope) -> PlanError {
-    let error = PlanError::new("plan::no_firing", format!("{} tells of a firing, and there is none", column.name()), scope.call(column.name()));
+    let error =
+        PlanError::new("plan::no_firing", format!("{} tells of a firing, and there is none", column.name()), scope.call(column.name()));
     error
         .label("this query does not wait for a trigger")
         .help("Select it where windows are aggregated, without EMIT CHANGES: SELECT count(*), _is_final FROM t WINDOW TUMBLING(5m) TRIGGER EVERY 30s.")

@@ -429,7 +429,7 @@ mod tests {
         assert_eq!(clause.watermark.map(|it| it.0), Some(0));
         assert_eq!(clause.trigger.map(|it| it.0), Some(Trigger::Or(vec![Trigger::SessionEnd, Trigger::Every(300_000_000)])));
         assert_eq!(clause.late.map(|it| it.0), Some(LateStrategy::DeadLetterQueue));
-        assert_eq!(refused, ["TRIGGER ON SESSION_END OR EVERY 5m", "LATE_DATA_STRATEGY DEAD_LETTER_QUEUE"]);
+        assert_eq!(refused, ["LATE_DATA_STRATEGY DEAD_LETTER_QUEUE"]);
     }
 
     #[test]

@@ -76,14 +76,6 @@ impl WindowClause {
         let mut not_yet = |what: &str, span, help: &str| {
             errors.push(PlanError::new("parse::not_yet", format!("{what} not supported yet"), span).label("not yet").help(help));
         };
-        match &self.trigger {
-            None | Some((Trigger::Watermark | Trigger::SessionEnd, _)) => {}
-            Some((_, span)) => not_yet(
-                "this trigger of sessions is",
-                *span,
-                "Write TRIGGER ON SESSION_END for one result when the session ends, or EMIT CHANGES for each change.",
-            ),
-        }
         if let Some((late, span)) = self.late.filter(|(late, _)| !matches!(late, LateStrategy::Drop | LateStrategy::UpdatePrevious)) {
             let what = format!("{} of sessions is", late.name().to_ascii_uppercase());
             not_yet(&what, span, "Write LATE_DATA_STRATEGY DROP: late rows are counted and dropped.");
