@@ -182,6 +182,11 @@ fn sentence(error: &RunError) -> String {
         RunError::Evaluation { .. } => {
             format!("{error}\n  ON ERROR SKIP or ON ERROR DEAD_LETTER '<path>' in CREATE SOURCE lets a run go on without such results")
         }
+        RunError::Recursion { .. } => {
+            format!(
+                "{error}\nhelp: bound it, such as by WHERE depth < 100; UNION keeps each row once; SET recursion_limit allows more rounds"
+            )
+        }
         RunError::BadRow { .. } | RunError::Connector { .. } | RunError::Limit { .. } | RunError::Worker(_) | RunError::Peer { .. } => {
             error.to_string()
         }

@@ -64,6 +64,16 @@ pub enum RunError {
         /// The limit and what there is.
         reason: String,
     },
+    /// A recursion does not end.
+    #[error("recursion \"{name}\" ({node}) {reason}")]
+    Recursion {
+        /// Its name in the statement.
+        name: String,
+        /// The node, as EXPLAIN names it.
+        node: String,
+        /// What it does, as the end of the sentence.
+        reason: String,
+    },
     /// A worker or the network between workers failed.
     #[error("{0}")]
     Worker(String),
@@ -203,7 +213,12 @@ impl Metrics {
             PhysicalOp::Over(_) => Some((node.id.0, "Over")),
             PhysicalOp::Stateless { .. } => Some((node.id.0, STATELESS)),
             PhysicalOp::Errors { .. } => Some((node.id.0, "Errors")),
-            PhysicalOp::Source { .. } | PhysicalOp::Union { .. } | PhysicalOp::Values { .. } | PhysicalOp::Sink { .. } => None,
+            PhysicalOp::Recursion(_) => Some((node.id.0, "Recursion")),
+            PhysicalOp::Source { .. }
+            | PhysicalOp::Union { .. }
+            | PhysicalOp::Values { .. }
+            | PhysicalOp::Recursive { .. }
+            | PhysicalOp::Sink { .. } => None,
         });
         Self {
             start: Instant::now(),

@@ -18,6 +18,7 @@ use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Stream, StreamVec};
+use timely::progress::Timestamp;
 
 use crate::aggregate::exchange::KeyedDistributor;
 use crate::aggregate::{KeyedBatch, Output, Pushed, RowWatermarks as Judges};
@@ -30,7 +31,7 @@ use crate::stateless::error_row;
 use crate::watermark::{ENDED, WatermarkTracker, WatermarkUpdate};
 
 type Rows<'scope> = Stream<'scope, Epoch, Batch>;
-type Errors<'scope> = StreamVec<'scope, Epoch, ErrorRow>;
+type Errors<'scope, T = Epoch> = StreamVec<'scope, T, ErrorRow>;
 
 /// Makes keyed batches of an input.
 pub(crate) trait Encode: 'static {
@@ -49,8 +50,8 @@ pub(crate) trait Keep: 'static {
 }
 
 /// One input of a keyed operator.
-pub(crate) struct KeyedInput<'scope> {
-    pub(crate) rows: Rows<'scope>,
+pub(crate) struct KeyedInput<'scope, T: Timestamp = Epoch> {
+    pub(crate) rows: Stream<'scope, T, Batch>,
     pub(crate) encoder: Box<dyn Encode>,
     /// The watermark its rows are judged by, if any.
     pub(crate) judged_by: Option<WatermarkPlan>,
@@ -87,7 +88,11 @@ pub(crate) fn keyed<'scope>(
     (rows, scope.concatenate(all_errors))
 }
 
-fn encode<'scope>(input: KeyedInput<'scope>, context: &KeyedContext) -> (Stream<'scope, Epoch, KeyedBatch>, Errors<'scope>) {
+/// The half before the exchange, in any scope.
+pub(crate) fn encode<'scope, T: Timestamp>(
+    input: KeyedInput<'scope, T>,
+    context: &KeyedContext,
+) -> (Stream<'scope, T, KeyedBatch>, Errors<'scope, T>) {
     let KeyedInput { rows, mut encoder, judged_by } = input;
     let mut builder = OperatorBuilder::new(format!("{} local", context.node), rows.scope());
     let mut input = builder.new_input(rows, Pipeline);

@@ -26,6 +26,7 @@ mod partitions;
 pub mod places;
 pub mod ranked;
 mod ranked_operator;
+pub mod recursion;
 mod render;
 mod render_row;
 pub mod report;

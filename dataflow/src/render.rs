@@ -24,6 +24,7 @@ use crate::keyed_operator::KeyedContext;
 use crate::letters::Letters;
 use crate::partitions;
 use crate::ranked_operator::{as_of, over, set_operation, top_n};
+use crate::recursion::{RecursionContext, recursion};
 use crate::sink::{OpenSinks, SinkContext, sink};
 use crate::source::{SharedSource, SourceWorker, source};
 use crate::stateless::{Chain, stateless};
@@ -56,7 +57,8 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
     let mut errors: BTreeMap<NodeId, StreamVec<'_, Epoch, ErrorRow>> = BTreeMap::new();
     let mut reads = Vec::new();
     let counts = |source: SourceId| process.sources[source.index()].partition_count();
-    for node in process.plan.nodes() {
+    let inside = inside_of_recursions(&process.plan);
+    for node in process.plan.nodes().iter().filter(|node| !inside.contains(&node.id)) {
         match &node.op {
             PhysicalOp::Source { source: id } => {
                 let context = SourceWorker {
@@ -177,6 +179,21 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let local_worker = scope.index() % process.workers;
                 relations.insert(node.id, errors_relation(failed, node, letters, metrics, local_worker));
             }
+            PhysicalOp::Recursive { .. } => unreachable!("{} is rendered with its recursion", node.id),
+            PhysicalOp::Recursion(plan) => {
+                let context = RecursionContext {
+                    node,
+                    plan: &process.plan,
+                    relations: &relations,
+                    arrangements: &arrangements,
+                    control: Arc::clone(&process.control),
+                    metrics: Arc::clone(&process.metrics),
+                    local_worker: scope.index() % process.workers,
+                };
+                let (rows, failed) = recursion(scope, plan, &context);
+                relations.insert(node.id, rows);
+                errors.insert(node.id, failed);
+            }
             PhysicalOp::Sink { input, sink: id } => {
                 let consolidated = process.plan.adds_up(*input);
                 let context = SinkContext {
@@ -193,6 +210,15 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
     let (errors, reads) = (scope.concatenate(errors.into_values()), scope.concatenate(reads));
     error_sink(errors, reads, Arc::clone(&process.desk), scope.peers() == process.workers).probe_with(&probe);
     probe
+}
+
+/// Nodes that are rendered with the recursion they stand in.
+fn inside_of_recursions(plan: &PhysicalPlan) -> BTreeSet<NodeId> {
+    let recursions = plan.nodes().iter().filter_map(|node| match &node.op {
+        PhysicalOp::Recursion(recursion) => Some(plan.inside(recursion)),
+        _ => None,
+    });
+    recursions.flatten().collect()
 }
 
 fn keyed_context(process: &Process, node: NodeId, worker: usize) -> KeyedContext {

@@ -19,7 +19,7 @@ use crate::state::key_table::{KeyTable, Stretch};
 /// Changes that come out at once.
 const OUTPUT_ROWS: usize = if cfg!(test) { 8 } else { 64 << 10 };
 
-fn codec(schema: &SchemaRef) -> Result<KeyCodec, String> {
+pub(crate) fn codec(schema: &SchemaRef) -> Result<KeyCodec, String> {
     let types: Vec<DataType> = schema.fields().iter().map(|field| field.data_type().clone()).collect();
     KeyCodec::new(&types)
 }

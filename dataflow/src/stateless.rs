@@ -19,10 +19,10 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Stream, StreamVec};
+use timely::progress::Timestamp;
 use timely::progress::operate::FrontierInterest;
 
 use crate::batch::{Batch, Origin};
-use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
 use crate::eval::evaluate;
 use crate::render_row::render_row;
@@ -157,10 +157,10 @@ fn list_type(list: &arrow::datatypes::DataType) -> arrow::datatypes::DataType {
 }
 
 /// Builds the operator on one worker.
-pub(crate) fn stateless<'scope>(
-    input: Stream<'scope, Epoch, Batch>,
+pub(crate) fn stateless<'scope, T: Timestamp>(
+    input: Stream<'scope, T, Batch>,
     chain: Chain,
-) -> (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, ErrorRow>) {
+) -> (Stream<'scope, T, Batch>, StreamVec<'scope, T, ErrorRow>) {
     let mut builder = OperatorBuilder::new(NodeId(chain.node).to_string(), input.scope());
     let mut input = builder.new_input(input, Pipeline);
     builder.set_notify_for(0, FrontierInterest::Never);

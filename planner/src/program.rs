@@ -195,6 +195,7 @@ impl<'a> Planner<'a> {
             span: query.span,
             calls: logical::calls(self.lines, &query.body),
             joins: logical::joins(self.lines, &query.body),
+            recursions: logical::recursions(self.lines, &query.body),
         })
     }
 

@@ -63,6 +63,12 @@ const SPECS: &[SettingSpec] = &[
         help: "How a bare SELECT is written: table, changelog, ndjson or csv; by default table if the input is bounded, else changelog.",
     },
     SettingSpec {
+        name: "recursion_limit",
+        kind: SettingKind::Integer { min: 1 },
+        default: "10000",
+        help: "Rounds that WITH RECURSIVE may take to end; a run fails when one more still changes something.",
+    },
+    SettingSpec {
         name: "state.at_limit",
         kind: SettingKind::OneOf(&AtLimit::WORDS),
         default: "fail",
@@ -211,6 +217,11 @@ impl Settings {
     /// The number of workers, if set.
     pub fn workers(&self) -> Option<usize> {
         self.given("workers").and_then(|text| text.parse().ok())
+    }
+
+    /// How many rounds a recursion may take.
+    pub fn recursion_limit(&self) -> u64 {
+        self.show("recursion_limit", None).ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX)
     }
 
     /// Whether state may grow with an unbounded input.

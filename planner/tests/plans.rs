@@ -109,7 +109,13 @@ fn check(plan: &PhysicalPlan) {
             | PhysicalOp::Join(_)
             | PhysicalOp::AsOf(_)
             | PhysicalOp::SetOperation { .. }
-            | PhysicalOp::Values { .. } => {}
+            | PhysicalOp::Values { .. }
+            | PhysicalOp::Recursive { .. } => {}
+            PhysicalOp::Recursion(recursion) => {
+                for side in [recursion.base, recursion.step, recursion.recursive] {
+                    assert_eq!(plan.node(side).props.schema.fields(), schema.fields(), "{what}");
+                }
+            }
             PhysicalOp::Over(over) => {
                 let below = &plan.node(over.input).props.schema;
                 over.window.iter().for_each(|window| windows(window, below, &what));

@@ -45,7 +45,7 @@ pub(crate) use layout::{ArrangeLayout, has_null};
 pub(crate) use reader::{Reader, RowsBatch, Stretch};
 pub(crate) use row_batch::{RowBatch, RowDistributor};
 pub(crate) use row_bytes::RowBytes;
-pub(crate) use row_time::RowTime;
+pub(crate) use row_time::{RowTime, SeenAs};
 
 pub(crate) use rows::Key;
 pub(crate) use shared::Shared;
@@ -79,6 +79,12 @@ pub(crate) struct ArrangeContext<'a> {
     pub(crate) local_worker: usize,
 }
 
+impl ArrangeContext<'_> {
+    fn shared(&self) -> Rc<Shared> {
+        Rc::new(Shared::counted(Arc::clone(&self.metrics), self.node.id.0, self.local_worker))
+    }
+}
+
 /// Builds the operators on one worker. `watermarks` are those of the sources the retention waits for.
 ///
 /// # Panics
@@ -86,39 +92,56 @@ pub(crate) struct ArrangeContext<'a> {
 pub(crate) fn arrange<'scope>(
     input: Stream<'scope, Epoch, Batch>,
     watermarks: StreamVec<'scope, Epoch, WatermarkUpdate>,
-    context: ArrangeContext<'_>,
+    mut context: ArrangeContext<'_>,
 ) -> (ArrangedRows<'scope, Epoch>, StreamVec<'scope, Epoch, ErrorRow>) {
+    let shared = context.shared();
+    let floors = std::mem::take(&mut context.floors);
+    if !floors.is_empty() {
+        forget(watermarks, floors, Rc::clone(&shared), &context.node.id.to_string());
+    }
+    arrange_in(input, &context, shared)
+}
+
+/// As [`arrange`], in any scope, of rows that stay until they are taken back.
+pub(crate) fn arrange_all<'scope, T: RowTime>(
+    input: Stream<'scope, T, Batch>,
+    context: &ArrangeContext<'_>,
+) -> (ArrangedRows<'scope, T>, StreamVec<'scope, T, ErrorRow>) {
+    arrange_in(input, context, context.shared())
+}
+
+fn arrange_in<'scope, T: RowTime>(
+    input: Stream<'scope, T, Batch>,
+    context: &ArrangeContext<'_>,
+    shared: Rc<Shared>,
+) -> (ArrangedRows<'scope, T>, StreamVec<'scope, T, ErrorRow>) {
     let PhysicalOp::Arrange(plan) = &context.node.op else { panic!("{} is not an arrangement", context.node.id) };
     let layout = ArrangeLayout::new(plan, &context.input.props.schema)
         .unwrap_or_else(|reason| panic!("{} cannot be arranged, the planner should have said so: {reason}", context.node.id));
     let layout = Arc::new(layout);
-    let shared = Rc::new(Shared::counted(Arc::clone(&context.metrics), context.node.id.0, context.local_worker));
     let peers = input.scope().peers();
-    let (encoded, errors) = encode(input, Arc::clone(&layout), &context);
+    let (encoded, errors) = encode(input, Arc::clone(&layout), context);
     let name = context.node.id.to_string();
-    if !context.floors.is_empty() {
-        forget(watermarks, context.floors, Rc::clone(&shared), &name);
-    }
     let batcher = |_, _| RowBatcher::new(shared);
     let rows = if peers == 1 {
-        arrange_core::<_, _, _, ForgettingSpine<Epoch>>(encoded, Pipeline, &name, batcher)
+        arrange_core::<_, _, _, ForgettingSpine<T>>(encoded, Pipeline, &name, batcher)
     } else {
-        arrange_core::<_, _, _, ForgettingSpine<Epoch>>(encoded, DistributorPact(|_peers| RowDistributor), &name, batcher)
+        arrange_core::<_, _, _, ForgettingSpine<T>>(encoded, DistributorPact(|_peers| RowDistributor), &name, batcher)
     };
     (ArrangedRows { rows, layout }, errors)
 }
 
 /// Rows to bytes, on the worker that has them.
-fn encode<'scope>(
-    input: Stream<'scope, Epoch, Batch>,
+fn encode<'scope, T: RowTime>(
+    input: Stream<'scope, T, Batch>,
     layout: Arc<ArrangeLayout>,
     context: &ArrangeContext<'_>,
-) -> (Stream<'scope, Epoch, RowBatch<Epoch>>, StreamVec<'scope, Epoch, ErrorRow>) {
+) -> (Stream<'scope, T, RowBatch<T>>, StreamVec<'scope, T, ErrorRow>) {
     let mut builder = OperatorBuilder::new(format!("{} encode", context.node.id), input.scope());
     let mut input = builder.new_input(input, Pipeline);
-    let (rows_output, rows) = builder.new_output::<RowBatch<Epoch>>();
+    let (rows_output, rows) = builder.new_output::<RowBatch<T>>();
     let (errors_output, errors) = builder.new_output::<Vec<ErrorRow>>();
-    let mut rows_output = OutputBuilder::<_, NoopBuilder<RowBatch<Epoch>>>::from(rows_output);
+    let mut rows_output = OutputBuilder::<_, NoopBuilder<RowBatch<T>>>::from(rows_output);
     let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<ErrorRow>>>::from(errors_output);
     let metrics = Arc::clone(&context.metrics);
     let node = context.node.id.0;
@@ -128,7 +151,7 @@ fn encode<'scope>(
             let mut errors_session = errors_output.activate();
             input.for_each(|time, batch| {
                 let batch = std::mem::take(batch);
-                let arranged = layout.encode(&batch, *time.least().expect("data has a time"));
+                let arranged = layout.encode(&batch, T::of(time.stamp()));
                 if let Some(mut rows) = arranged.batch {
                     rows_session.session_with_builder(&time).give_container(&mut rows);
                 }

@@ -35,6 +35,8 @@ const START: u8 = 3;
 const STOP: u8 = 4;
 const FAILED: u8 = 5;
 const DONE: u8 = 6;
+/// The workers of a process that failed have gone, and nobody waits for their frontier.
+const ABANDONED: u8 = 7;
 
 /// A process's view of its group.
 pub(crate) struct Group {
@@ -365,6 +367,7 @@ impl Group {
                     self.control.fail(self.error(process, reason));
                 }
             }
+            ABANDONED => self.control.abandon(),
             DONE => lock(&self.state).peers[peer].done = true,
             _ => tracing::debug!(peer, kind, "a message of an unknown kind"),
         }
@@ -391,6 +394,9 @@ impl Group {
         let failed = self.control.failure();
         if let Some(error) = &failed {
             self.tell_failure(error);
+        }
+        if self.control.abandoned() {
+            self.tell(ABANDONED, &[]);
         }
         self.tell(DONE, &[]);
         let until = failed.is_some().then(|| Deadline::after(LAST_WORD));

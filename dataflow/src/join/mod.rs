@@ -22,7 +22,9 @@ mod tests;
 
 use std::sync::Arc;
 
+use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::operators::join::join_with_tactic;
+use differential_dataflow::trace::TraceReader;
 use tidemark_planner::plan::{JoinKind, JoinPlan, Node, SourceId};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::Pipeline;
@@ -31,11 +33,11 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Stream, StreamVec};
 
-use inner::Inner;
+use inner::{Inner, Joinable};
 use one_sided::{OneSided, one_sided};
 use output::{JoinShape, Joined};
 
-use crate::arrange::ArrangedRows;
+use crate::arrange::{ArrangeLayout, ArrangedRows, RowTime};
 use crate::batch::Batch;
 use crate::epoch::Epoch;
 use crate::error_row::ErrorRow;
@@ -88,11 +90,28 @@ fn inner<'scope>(
     split(join_with_tactic(left.rows, right.rows, name, Inner::new(shape)), name)
 }
 
+/// Builds the operators of an inner join in any scope, of arrangements with their layouts.
+pub(crate) fn inner_join<'scope, T, L, R>(
+    (left, left_layout): (Arranged<'scope, L>, &Arc<ArrangeLayout>),
+    (right, right_layout): (Arranged<'scope, R>, &Arc<ArrangeLayout>),
+    plan: &JoinPlan,
+    node: &Node,
+) -> (Stream<'scope, T, Batch>, StreamVec<'scope, T, ErrorRow>)
+where
+    T: RowTime,
+    L: TraceReader<Time = T, Batch: Joinable<T>> + 'static,
+    R: TraceReader<Time = T, Batch: Joinable<T>> + 'static,
+{
+    let shape = Arc::new(JoinShape::new(plan, node, left_layout, right_layout));
+    let name = node.id.to_string();
+    split(join_with_tactic(left, right, &name, Inner::new(shape)), &name)
+}
+
 /// Rows and errors of a join, each with its own time.
-fn split<'scope>(
-    joined: Stream<'scope, Epoch, Joined<Epoch>>,
+fn split<'scope, T: RowTime>(
+    joined: Stream<'scope, T, Joined<T>>,
     name: &str,
-) -> (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, ErrorRow>) {
+) -> (Stream<'scope, T, Batch>, StreamVec<'scope, T, ErrorRow>) {
     let mut builder = OperatorBuilder::new(format!("{name} split"), joined.scope());
     let mut input = builder.new_input(joined, Pipeline);
     let (rows_output, rows) = builder.new_output::<Batch>();

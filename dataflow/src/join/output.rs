@@ -136,7 +136,7 @@ impl<T> Accountable for Joined<T> {
     }
 }
 
-impl<T: RowTime> Pairs<T> {
+impl<T: RowTime, L: RowTime, R: RowTime> Pairs<T, L, R> {
     /// The output rows.
     pub(super) fn finish(self, shape: &JoinShape) -> Joined<T> {
         let pairs = self.len();

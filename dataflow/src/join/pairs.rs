@@ -48,17 +48,17 @@ impl<T: RowTime> Side<T> {
     }
 }
 
-/// Pairs of rows.
-pub(super) struct Pairs<T> {
-    pub(super) left: Side<T>,
-    pub(super) right: Side<T>,
+/// Pairs of rows, whose sides may have times of other scopes.
+pub(super) struct Pairs<T, L = T, R = T> {
+    pub(super) left: Side<L>,
+    pub(super) right: Side<R>,
     pub(super) left_index: Vec<u32>,
     pub(super) right_index: Vec<u32>,
     pub(super) times: Column<T>,
     pub(super) diffs: Column<i64>,
 }
 
-impl<T: RowTime> Pairs<T> {
+impl<T: RowTime, L: RowTime, R: RowTime> Pairs<T, L, R> {
     pub(super) fn new() -> Self {
         Self {
             left: Side::default(),

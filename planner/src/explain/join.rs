@@ -1,10 +1,10 @@
-//! What EXPLAIN says of arrangements, joins and set operations.
+//! What EXPLAIN says of arrangements, joins, set operations and recursion.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema};
 
-use super::{list, text_in, watermark_text};
+use super::{list, quoted, text_in, watermark_text};
 use crate::duration::format_us;
 use crate::lower::expr::Physical;
 use crate::plan::{
@@ -27,6 +27,16 @@ pub(super) fn fields(plan: &PhysicalPlan, op: &PhysicalOp) -> (&'static str, Vec
             vec![],
         ),
         PhysicalOp::Values { rows } => ("Values", vec![("rows", rows.num_rows().to_string())]),
+        PhysicalOp::Recursive { name } => ("Recursive", vec![("", quoted(name)), ("rows", "of the round before".into())]),
+        PhysicalOp::Recursion(recursion) => (
+            "Recursion",
+            vec![
+                ("", quoted(&recursion.name)),
+                ("union", if recursion.distinct { "distinct" } else { "all" }.into()),
+                ("rounds_max", recursion.rounds_max.to_string()),
+                ("emit", "each epoch, once a round changes nothing".into()),
+            ],
+        ),
         PhysicalOp::Source { .. }
         | PhysicalOp::Stateless { .. }
         | PhysicalOp::Upsert(_)

@@ -141,7 +141,9 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
         | PhysicalOp::Join(_)
         | PhysicalOp::AsOf(_)
         | PhysicalOp::SetOperation { .. }
-        | PhysicalOp::Values { .. }) => {
+        | PhysicalOp::Values { .. }
+        | PhysicalOp::Recursive { .. }
+        | PhysicalOp::Recursion(_)) => {
             let (name, mut fields) = join::fields(plan, op);
             fields.push(changelog());
             fields.push(("state", node.props.state.to_string()));

@@ -176,9 +176,7 @@ impl Visitor for Checker<'_> {
         if let Some(fetch) = &query.fetch {
             self.not_yet("FETCH is", fetch.span(), "Write LIMIT n.");
         }
-        if let Some(with) = query.with.as_ref().filter(|with| with.recursive) {
-            self.not_yet("WITH RECURSIVE is", with.span(), "Write the steps out as views.");
-        }
+        self.errors.extend(super::recursion::check(self.catalog.lines, query));
         ControlFlow::Continue(())
     }
 

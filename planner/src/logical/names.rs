@@ -136,6 +136,7 @@ impl VisitorMut for Collector<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        super::recursion::encode(query);
         super::sets::encode(query);
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
             self.ctes.insert(cte.alias.name.value.clone());

@@ -11,6 +11,7 @@ use datafusion_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, Ty
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion_sql::sqlparser::ast;
 
+use super::recursion::RecursiveScan;
 use super::sets::SetPlanner;
 use super::special_joins::JoinPlanner;
 use super::windows::WindowPlanner;
@@ -101,6 +102,10 @@ impl ContextProvider for Provider<'_> {
             }
             _ => Err(plan_datafusion_err!("relation \"{wanted}\" does not exist")),
         }
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
+        Ok(Arc::new(RecursiveScan::new(name, schema)))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

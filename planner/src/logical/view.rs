@@ -30,6 +30,8 @@ pub(crate) struct QueryScope {
     pub(crate) calls: Vec<(String, Span)>,
     /// The relations it joins to others: the name each goes by, and where the join is written.
     pub(crate) joins: Vec<(String, Span)>,
+    /// The recursive relations it declares, with the places of their names.
+    pub(crate) recursions: Vec<(String, Span)>,
 }
 
 impl QueryScope {
@@ -42,6 +44,11 @@ impl QueryScope {
                 || functions.scalar.get(written).is_some_and(|it| it.name() == name)
         };
         self.calls.iter().find(|(written, _)| is(written)).map_or(self.span, |(_, span)| *span)
+    }
+
+    /// Where a recursive relation is declared.
+    pub(crate) fn recursion(&self, name: &str) -> Span {
+        self.recursions.iter().find(|(declared, _)| declared == name).map_or(self.span, |(_, span)| *span)
     }
 }
 

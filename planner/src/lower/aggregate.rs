@@ -47,6 +47,11 @@ impl Lowering<'_> {
         self.refuse_volatile(&input, &aggregate.group_expr, scope)?;
         self.refuse_volatile(&input, &aggregate.aggr_expr, scope)?;
         let failed = self.failed(scope.span);
+        if aggregate.aggr_expr.is_empty() && self.in_recursion(&input) == Some(true) {
+            // The relation keeps each row once: how often a step makes one does not matter.
+            self.project(&mut input, &aggregate.group_expr, df_schema, &aggregate.schema, scope)?;
+            return Ok(input);
+        }
 
         let mut keys: Vec<NamedExpr> = Vec::new();
         for (expr, field) in aggregate.group_expr.iter().zip(aggregate.schema.fields()) {

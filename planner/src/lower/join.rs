@@ -62,8 +62,13 @@ impl Lowering<'_> {
         self.refuse_random(join, scope)?;
         let condition = self.condition(left_plan, right_plan, [&left, &right], &on, join.filter.as_ref(), scope)?;
         let null_aware = join.null_aware && kind == JoinKind::LeftAnti;
-        let bounds =
-            if null_aware { Bounds::default() } else { time_bound::bounds([&left, &right], &condition.on, condition.residual.as_ref()) };
+        // Rounds of a recursion need all rows, however old.
+        let in_recursion = [&left, &right].into_iter().any(|side| self.in_recursion(side).is_some());
+        let bounds = if null_aware || in_recursion {
+            Bounds::default()
+        } else {
+            time_bound::bounds([&left, &right], &condition.on, condition.residual.as_ref())
+        };
         // The other side has one row at any time: nobody goes without a match.
         let matched = kind == JoinKind::Left && condition.on.is_empty() && condition.residual.is_none() && exactly_one(right_plan);
         let kind = if matched { JoinKind::Inner } else { kind };
@@ -230,6 +235,8 @@ impl Lowering<'_> {
         match &node.op {
             PhysicalOp::Aggregate { .. } => node.props.state == StateBound::PerKey,
             PhysicalOp::Values { .. } => true,
+            // How many rows a recursion makes of few is not known.
+            PhysicalOp::Recursive { .. } | PhysicalOp::Recursion(_) => false,
             PhysicalOp::Source { .. } => node.props.bounded || node.props.changelog == ChangelogKind::Upsert,
             op => op.inputs().into_iter().all(|input| self.is_per_key(input)),
         }

@@ -14,6 +14,7 @@ mod limits;
 mod over;
 mod prune;
 mod ranked;
+mod recursion;
 mod relation;
 mod sets;
 mod sink;
@@ -32,7 +33,7 @@ use datafusion_expr::logical_plan::{Distinct, TableScan, Union, Unnest};
 use datafusion_expr::{Expr, LogicalPlan};
 
 use crate::catalog::{SourceColumn, SourceTable};
-use crate::logical::{AsOf, AssignWindows, ErrorsOf, QueryScope, SetNode, SourceScan, ViewBody, errors_at};
+use crate::logical::{AsOf, AssignWindows, ErrorsOf, QueryScope, RecursiveScan, SetNode, SourceScan, ViewBody, errors_at};
 use crate::parse::LineIndex;
 use crate::plan::{
     ChangelogKind, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Props, SinkPlan, SourceId, StateBound, Step,
@@ -70,6 +71,7 @@ pub(crate) struct Lowering<'a> {
     corrects: bool,
     /// Where options of queries were written that something does.
     state_used: BTreeSet<Span>,
+    recursions: recursion::Recursions,
 }
 
 impl<'a> Lowering<'a> {
@@ -83,6 +85,7 @@ impl<'a> Lowering<'a> {
             unused_clauses: vec![],
             corrects: false,
             state_used: BTreeSet::new(),
+            recursions: recursion::Recursions::default(),
         }
     }
 
@@ -221,9 +224,7 @@ impl<'a> Lowering<'a> {
             LogicalPlan::Sort(_) => return Err(vec![ranked::no_order(scope.span)]),
             LogicalPlan::EmptyRelation(empty) => self.empty(empty),
             LogicalPlan::Values(values) => self.values(values, scope)?,
-            LogicalPlan::RecursiveQuery(_) => {
-                return Err(self.not_yet("WITH RECURSIVE is", scope.span, "Write the steps out as views."));
-            }
+            LogicalPlan::RecursiveQuery(query) => self.recursion(query, scope)?,
             other => {
                 let name = other.display().to_string();
                 let name = name.split([':', ' ']).next().unwrap_or_default().to_string();
@@ -346,6 +347,9 @@ impl<'a> Lowering<'a> {
     }
 
     fn scan(&mut self, scan: &TableScan, scope: &QueryScope) -> Result<Rel> {
+        if let Some(recursive) = scan.source.downcast_ref::<RecursiveScan>() {
+            return Ok(self.recursive(recursive, scan));
+        }
         let Some(source) = scan.source.downcast_ref::<SourceScan>() else {
             return Err(self.not_yet("this relation is", scope.span, "Read a source."));
         };

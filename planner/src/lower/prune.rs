@@ -41,8 +41,8 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
                     _ => false,
                 }
         }
-        // Two sinks are two, whatever they write.
-        (PhysicalOp::Sink { .. }, _) => false,
+        // Two sinks are two, whatever they write; equal recursions are found before they are lowered.
+        (PhysicalOp::Sink { .. } | PhysicalOp::Recursive { .. } | PhysicalOp::Recursion(_), _) => false,
         (PhysicalOp::Arrange(a), PhysicalOp::Arrange(b)) => {
             a.input == b.input && same_exprs(&a.keys, &b.keys) && same_retention(a.retention.as_ref(), b.retention.as_ref())
         }
@@ -315,7 +315,12 @@ fn renumber(nodes: Vec<Node>) -> Vec<Node> {
                     schemas.remove(0);
                 }
             }
-            op => op.inputs_mut().into_iter().for_each(|input| *input = place(*input)),
+            op => {
+                op.inputs_mut().into_iter().for_each(|input| *input = place(*input));
+                if let PhysicalOp::Recursion(recursion) = op {
+                    recursion.recursive = place(recursion.recursive);
+                }
+            }
         }
         node.id = NodeId(u32::try_from(out.len()).unwrap_or(u32::MAX));
         moved.push(node.id);

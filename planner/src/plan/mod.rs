@@ -12,6 +12,7 @@ mod limits;
 mod over;
 mod props;
 mod ranked;
+mod recursion;
 mod sink;
 mod source;
 mod trigger;
@@ -25,6 +26,7 @@ pub use limits::{AtLimit, EvictBy, Evicted, StateClock, StateLimits};
 pub use over::{Frame, FrameBound, FrameUnits, OverCall, OverFunction, OverPlan};
 pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan};
 pub use ranked::{RankFunction, TopNPlan};
+pub use recursion::RecursionPlan;
 pub use sink::{SinkOrder, SinkPlan};
 pub use source::{
     ErrorPolicy, ErrorRate, ErrorRateMost, ErrorShare, EventTimePlan, MetadataColumn, SourcePlan, SourceTiming, WatermarkStrategy,
@@ -33,6 +35,7 @@ pub use trigger::{FiringColumn, FiringPlan, TriggerPlan};
 pub use upsert::UpsertPlan;
 pub use window::{Emit, LateStrategy, TimeDomain, WindowColumn, WindowKind, WindowPlan};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -193,6 +196,13 @@ pub enum PhysicalOp {
         /// The relation.
         input: NodeId,
     },
+    /// The relation of a recursion, inside of it: as the round before left it.
+    Recursive {
+        /// The recursion's name.
+        name: String,
+    },
+    /// Compute a relation from itself, round by round, until a round changes nothing.
+    Recursion(RecursionPlan),
     /// Hand the changes to a sink.
     Sink {
         /// Where rows come from.
@@ -215,7 +225,7 @@ impl PhysicalOp {
     /// Which fields are inputs, to read.
     pub fn inputs(&self) -> Vec<NodeId> {
         match self {
-            Self::Source { .. } | Self::Values { .. } => vec![],
+            Self::Source { .. } | Self::Values { .. } | Self::Recursive { .. } => vec![],
             Self::Stateless { input, .. } | Self::Aggregate { input, .. } | Self::Errors { input } | Self::Sink { input, .. } => {
                 vec![*input]
             }
@@ -227,6 +237,7 @@ impl PhysicalOp {
             Self::TopN(top) => vec![top.input],
             Self::Over(over) => vec![over.input],
             Self::SetOperation { left, right, .. } => vec![*left, *right],
+            Self::Recursion(recursion) => vec![recursion.base, recursion.step],
         }
     }
 
@@ -251,6 +262,8 @@ impl PhysicalOp {
             | Self::SetOperation { .. }
             | Self::Values { .. }
             | Self::Errors { .. }
+            | Self::Recursive { .. }
+            | Self::Recursion(_)
             | Self::Sink { .. } => vec![],
         }
     }
@@ -258,7 +271,7 @@ impl PhysicalOp {
     /// Which fields are inputs, to change; in the order of [`Self::inputs`].
     pub fn inputs_mut(&mut self) -> Vec<&mut NodeId> {
         match self {
-            Self::Source { .. } | Self::Values { .. } => vec![],
+            Self::Source { .. } | Self::Values { .. } | Self::Recursive { .. } => vec![],
             Self::Stateless { input, .. } | Self::Aggregate { input, .. } | Self::Errors { input } | Self::Sink { input, .. } => {
                 vec![input]
             }
@@ -270,6 +283,7 @@ impl PhysicalOp {
             Self::TopN(top) => vec![&mut top.input],
             Self::Over(over) => vec![&mut over.input],
             Self::SetOperation { left, right, .. } => vec![left, right],
+            Self::Recursion(recursion) => vec![&mut recursion.base, &mut recursion.step],
         }
     }
 }
@@ -301,6 +315,8 @@ impl Node {
 /// 2. Every input of a node comes before it.
 /// 3. Every source and sink id is in range.
 /// 4. A join reads arrangements.
+/// 5. What reads the relation of a recursion stands inside of it: stateless chains, unions, arrangements and inner joins, which nothing
+///    outside reads but the recursion itself.
 #[derive(Clone, Debug)]
 pub struct PhysicalPlan {
     nodes: Vec<Node>,
@@ -330,7 +346,38 @@ impl PhysicalPlan {
                 _ => {}
             }
         }
-        Self { nodes, sources, sinks }
+        let plan = Self { nodes, sources, sinks };
+        plan.nodes.iter().for_each(|node| plan.check_recursion(node));
+        plan
+    }
+
+    /// Invariant 5.
+    fn check_recursion(&self, node: &Node) {
+        let PhysicalOp::Recursion(recursion) = &node.op else { return };
+        let inside = self.inside(recursion);
+        for id in &inside {
+            let fits = match &self.node(*id).op {
+                PhysicalOp::Recursive { .. } | PhysicalOp::Stateless { .. } | PhysicalOp::Union { .. } | PhysicalOp::Arrange(_) => true,
+                PhysicalOp::Join(join) => join.kind == JoinKind::Inner,
+                _ => false,
+            };
+            assert!(fits, "plan invariant 5: {id} stands in {}", node.id);
+        }
+        let outside = self.nodes.iter().filter(|it| it.id != node.id && !inside.contains(&it.id));
+        for reader in outside {
+            assert!(reader.op.inputs().iter().all(|input| !inside.contains(input)), "plan invariant 5: {} reads inside", reader.id);
+        }
+    }
+
+    /// The nodes inside of a recursion: the relation itself, and what reads it.
+    pub fn inside(&self, recursion: &RecursionPlan) -> BTreeSet<NodeId> {
+        let mut inside = BTreeSet::from([recursion.recursive]);
+        for node in &self.nodes[recursion.recursive.index()..=recursion.step.index().max(recursion.recursive.index())] {
+            if node.op.inputs().iter().any(|input| inside.contains(input)) {
+                inside.insert(node.id);
+            }
+        }
+        inside
     }
 
     /// All nodes, inputs first.
