@@ -1,11 +1,13 @@
-//! `tidemark dlq`: what lies in a dead letter file, counted, shown, or written out as it was read so that it can be read again.
+//! `tidemark dlq`: what lies in a dead letter file or topic, counted, shown, or written out as it was read so that it can be read again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use tidemark_connectors::kafka::inspect::{Cluster, Look};
+use tidemark_connectors::kafka::letters::{Address, TopicWriter};
 use tidemark_planner::Output;
 
 use crate::args::StdoutFormat;
@@ -38,18 +40,18 @@ enum What {
     Replay {
         #[command(flatten)]
         which: WhichArgs,
-        /// File to append the records to [default: standard output]
+        /// File to append the records to, or kafka://host:port/topic to send them to [default: standard output]
         #[arg(short = 'o', long, value_name = "FILE")]
-        output: Option<PathBuf>,
+        output: Option<String>,
     },
 }
 
 /// Which letters are meant.
 #[derive(Args, Debug, Clone)]
 struct WhichArgs {
-    /// The dead letter file
+    /// The dead letter file, or kafka://host:port/topic
     #[arg(value_name = "FILE")]
-    file: PathBuf,
+    file: String,
     /// Of this source
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
@@ -108,7 +110,7 @@ pub(crate) fn command(args: &DlqArgs, color: Color) -> Exit {
     let done = match &args.what {
         What::List { which, format } => list(which, *format).map(|text| exit::print(&text, color)),
         What::Show { which } => show(which).map(|text| exit::print(&text, color)),
-        What::Replay { which, output } => replay(which, output.as_ref(), color),
+        What::Replay { which, output } => replay(which, output.as_deref(), color),
     };
     done.unwrap_or_else(|message| {
         exit::complain(&message, color);
@@ -116,21 +118,22 @@ pub(crate) fn command(args: &DlqArgs, color: Color) -> Exit {
     })
 }
 
-/// Calls with every letter that is meant, in the file's order.
+/// The topic that an address names; `None`: a path.
+fn topic(place: &str) -> Result<Option<Address>, String> {
+    Address::parse(place).transpose()
+}
+
+/// How long the brokers of a topic may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Calls with every letter that is meant, in the order of the file, or partition by partition as they come.
 fn each(which: &WhichArgs, mut take: impl FnMut(Letter) -> Result<(), String>) -> Result<(), String> {
-    let name = which.file.display();
-    let file = File::open(&which.file).map_err(|error| format!("cannot read {name}: {error}"))?;
     let mut left = which.limit.unwrap_or(usize::MAX);
-    for (number, line) in BufReader::new(file).lines().enumerate() {
-        if left == 0 {
-            break;
+    let mut look = |place: &dyn Fn() -> String, line: &[u8]| -> Result<bool, String> {
+        if left == 0 || line.trim_ascii().is_empty() {
+            return Ok(left > 0);
         }
-        let line = line.map_err(|error| format!("cannot read {name}: {error}"))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let letter: Letter =
-            serde_json::from_str(&line).map_err(|error| format!("{name}, line {}: this is no dead letter: {error}", number + 1))?;
+        let letter: Letter = serde_json::from_slice(line).map_err(|error| format!("{}: this is no dead letter: {error}", place()))?;
         let meant = which.source.as_ref().is_none_or(|source| letter.source == *source)
             && which.stage.as_ref().is_none_or(|stage| letter.stage == *stage)
             && which.reason.as_ref().is_none_or(|reason| letter.reason.contains(reason))
@@ -138,6 +141,27 @@ fn each(which: &WhichArgs, mut take: impl FnMut(Letter) -> Result<(), String>) -
         if meant {
             left -= 1;
             take(letter)?;
+        }
+        Ok(left > 0)
+    };
+    let name = &which.file;
+    if let Some(address) = topic(name)? {
+        let mut outcome = Ok(true);
+        let cluster = Cluster::connect(&address.brokers, &address.properties, PATIENCE).map_err(|error| error.to_string())?;
+        let all = Look { count: u64::MAX, partition: None, last: false };
+        let shown = cluster.peek(&address.topic, all, |record| {
+            let place = || format!("{}, partition {}, offset {}", address.shown(), record.partition, record.offset);
+            outcome = look(&place, record.value.as_deref().unwrap_or_default());
+            outcome == Ok(true)
+        });
+        shown.map_err(|error| error.to_string())?;
+        return outcome.map(drop);
+    }
+    let file = File::open(name).map_err(|error| format!("cannot read {name}: {error}"))?;
+    for (number, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(|error| format!("cannot read {name}: {error}"))?;
+        if !look(&|| format!("{name}, line {}", number + 1), line.as_bytes())? {
+            break;
         }
     }
     Ok(())
@@ -185,29 +209,35 @@ fn show(which: &WhichArgs) -> Result<String, String> {
     Ok(text)
 }
 
-fn replay(which: &WhichArgs, output: Option<&PathBuf>, color: Color) -> Result<Exit, String> {
-    let mut bytes = Vec::new();
-    let (mut written, mut unknown) = (0_u64, 0_u64);
+fn replay(which: &WhichArgs, output: Option<&str>, color: Color) -> Result<Exit, String> {
+    let (mut records, mut unknown) = (Vec::new(), 0_u64);
     each(which, |letter| {
         match letter.record() {
-            Some(record) => {
-                bytes.extend_from_slice(&record);
-                bytes.push(b'\n');
-                written += 1;
-            }
+            Some(record) => records.push(record),
             None => unknown += 1,
         }
         Ok(())
     })?;
-    let done = match output {
-        Some(path) => {
+    let written = records.len();
+    let lines = || records.iter().flat_map(|record| record.iter().chain(b"\n")).copied().collect::<Vec<u8>>();
+    let to = output.map(|place| Ok::<_, String>((place, topic(place)?))).transpose()?;
+    let done = match to {
+        Some((_, Some(address))) => {
+            let sent = TopicWriter::open(&address).and_then(|writer| {
+                records.iter().try_for_each(|record| writer.send(record))?;
+                writer.finish()
+            });
+            sent.map_err(|error| error.to_string())?;
+            Exit::Done
+        }
+        Some((path, None)) => {
             let file = File::options().create(true).append(true).open(path);
-            file.and_then(|mut file| file.write_all(&bytes)).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            file.and_then(|mut file| file.write_all(&lines())).map_err(|error| format!("cannot write {path}: {error}"))?;
             Exit::Done
         }
         None => {
             let mut out = std::io::stdout().lock();
-            match out.write_all(&bytes).and_then(|()| out.flush()) {
+            match out.write_all(&lines()).and_then(|()| out.flush()) {
                 Ok(()) => Exit::Done,
                 Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::PipeClosed,
                 Err(error) => return Err(format!("cannot write to standard output: {error}")),

@@ -113,6 +113,21 @@ fn too_many_bad_rows_fail_the_run() {
 }
 
 #[test]
+fn computed_columns_that_fail_count_in_the_share() {
+    let (_folder, input, _) = folder_with("{\"a\": 0}\n{\"a\": 1}\n{\"a\": 0}\n{\"a\": 2}\n{\"a\": 5}\n");
+    for (percent, fits) in [("40", true), ("39", false)] {
+        let sql = format!(
+            "CREATE SOURCE t (a BIGINT, b AS 10 / a) WITH (connector = 'file', path = '{}', format = 'json')
+             ON ERROR SKIP LIMIT {percent} PERCENT OF 5 ROWS;
+             SELECT sum(b) AS s FROM t",
+            input.display()
+        );
+        let ran = tidemark(&["run", "-e", &sql]);
+        assert_eq!(ran.code, Some(i32::from(!fits)), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_group_writes_one_file_and_has_one_limit() {
     let folder = tempfile::tempdir().expect("a folder");
     for part in 0..4 {

@@ -13,21 +13,26 @@ use support::{Ran, root, tidemark};
 struct Broker {
     address: String,
     /// Where it keeps its data, if it is ours.
-    _folder: Option<tempfile::TempDir>,
+    folder: Option<tempfile::TempDir>,
+}
+
+fn shared() -> Option<&'static Broker> {
+    static BROKER: OnceLock<Option<Broker>> = OnceLock::new();
+    BROKER.get_or_init(|| start("secure")).as_ref()
 }
 
 fn broker() -> Option<&'static str> {
-    static BROKER: OnceLock<Option<Broker>> = OnceLock::new();
-    BROKER.get_or_init(start).as_ref().map(|broker| broker.address.as_str())
+    shared().map(|broker| broker.address.as_str())
 }
 
-fn start() -> Option<Broker> {
+/// `how`: `start`, or `secure` for one with certificates and logins too.
+fn start(how: &str) -> Option<Broker> {
     if let Ok(address) = std::env::var("TIDEMARK_KAFKA") {
-        return Some(Broker { address, _folder: None });
+        return Some(Broker { address, folder: None });
     }
     let folder = tempfile::tempdir().expect("a folder");
     let script = root().join("tests/kafka/broker");
-    let started = Command::new(&script).arg("start").arg(folder.path()).stderr(Stdio::inherit()).output().expect("the script runs");
+    let started = Command::new(&script).arg(how).arg(folder.path()).stderr(Stdio::inherit()).output().expect("the script runs");
     match started.status.code() {
         Some(0) => {}
         Some(3) => {
@@ -49,7 +54,7 @@ fn start() -> Option<Broker> {
         .spawn()
         .expect("a watch");
     let address = String::from_utf8(started.stdout).expect("text").trim().to_owned();
-    Some(Broker { address, _folder: Some(folder) })
+    Some(Broker { address, folder: Some(folder) })
 }
 
 /// A topic of this run only.
@@ -139,7 +144,7 @@ fn a_run_outlives_its_broker() {
         println!("skipped: the broker that TIDEMARK_KAFKA names is not ours to stop");
         return;
     }
-    let Some(Broker { address, _folder: Some(folder) }) = start() else { return };
+    let Some(Broker { address, folder: Some(folder) }) = start("start") else { return };
     let script = root().join("tests/kafka/broker");
     let broker = |command: &str, more: &[&str]| {
         let done = Command::new(&script).arg(command).arg(folder.path()).args(more).output().expect("the script runs");
@@ -239,4 +244,131 @@ fn a_run_that_is_killed_loses_nothing() {
          SELECT count(DISTINCT i) AS n, min(i) AS least, max(i) AS most FROM r;"
     ));
     assert_eq!(lines(&read), ["50000,0,49999"], "every record at least once");
+}
+
+/// Certificates and logins are checked, and what is wrong with them is told within seconds.
+#[test]
+fn secure_listeners_are_read_and_written() {
+    let Some(Broker { folder: Some(folder), .. }) = shared() else { return };
+    let place = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("a secure broker").trim().to_owned();
+    let (ssl, sasl) = (place("ssl"), place("sasl"));
+    let certificate = format!("properties.ssl.ca.location = '{}'", folder.path().join("ca.pem").display());
+    let topic = topic("secure");
+    let login = |mechanism: &str, password: &str| {
+        format!(
+            "brokers = '{sasl}', topic = '{topic}', properties.security.protocol = 'SASL_SSL', properties.sasl.mechanism = '{mechanism}',
+             properties.sasl.username = 'me', properties.sasl.password = '{password}'"
+        )
+    };
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let options = login(mechanism, "secret");
+        run(&format!(
+            "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '10', fields.i.kind = 'sequence');
+             CREATE SINK out WITH (connector = 'kafka', {options}, {certificate}) AS SELECT i FROM g;"
+        ));
+    }
+    let tls = format!("brokers = '{ssl}', topic = '{topic}', properties.security.protocol = 'SSL'");
+    let read = |options: &str| {
+        format!("CREATE SOURCE r (i BIGINT) WITH (connector = 'kafka', {options}, end = 'latest'); SELECT count(*) AS n FROM r;")
+    };
+    assert_eq!(lines(&run(&read(&format!("{tls}, {certificate}")))), ["30"]);
+    let begun = std::time::Instant::now();
+    for (options, said) in [
+        (format!("{}, {certificate}", login("SCRAM-SHA-512", "wrong")), "the brokers refuse the login"),
+        (format!("{}, {certificate}", login("PLAIN", "wrong")), "the brokers refuse the login"),
+        (tls, "certificate verify failed"),
+    ] {
+        let refused = tidemark(&["run", "-e", &read(&options)]);
+        assert!(refused.code == Some(1) && refused.stderr.contains(said), "{said}: {refused:?}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+/// Bad records become records of a topic, which are counted, shown and sent back where they came from.
+#[test]
+fn dead_letters_go_to_a_topic_and_back() {
+    let Some(brokers) = broker() else { return };
+    let (from, dead) = (topic("trades"), topic("dead"));
+    let letters = format!("kafka://{brokers}/{dead}");
+    run(&format!(
+        "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '20', fields.i.kind = 'sequence', fields.i.start = '0');
+         CREATE SINK out WITH (connector = 'kafka', brokers = '{brokers}', topic = '{from}', format = 'raw') AS
+         SELECT CASE WHEN i % 5 = 0 THEN 'bad ' || i ELSE '{{\"i\": ' || i || '}}' END AS line FROM g;"
+    ));
+    let read = format!(
+        "CREATE SOURCE r (i BIGINT) WITH (connector = 'kafka', brokers = '{brokers}', topic = '{from}', end = 'latest')
+         ON ERROR DEAD_LETTER '{letters}';
+         SELECT count(*) AS n FROM r;"
+    );
+    assert_eq!(lines(&run(&read)), ["16"]);
+    let listed = tidemark(&["dlq", "list", &letters, "--format", "csv"]);
+    assert!(listed.code == Some(0) && listed.stdout.contains(",decode,"), "{listed:?}");
+    let shown = tidemark(&["dlq", "show", &letters, "--limit", "1"]);
+    assert!(shown.stdout.contains("\"raw\": \"bad ") && shown.stdout.contains(&format!("\"partition\": \"{from}/")), "{shown:?}");
+    let back = tidemark(&["dlq", "replay", &letters, "-o", &format!("kafka://{brokers}/{from}")]);
+    assert!(back.code == Some(0) && back.stderr.contains("4 written"), "{back:?}");
+    let peek = tidemark(&["kafka", "peek", &from, "-b", brokers, "-n", "100"]);
+    assert_eq!(peek.stdout.matches("  bad ").count(), 8, "{peek:?}");
+    let wrong = tidemark(&["check", "-e", &read.replace(&letters, "kafka://nowhere")]);
+    assert!(wrong.code != Some(0) && wrong.stderr.contains("write kafka://host:port/topic"), "{wrong:?}");
+}
+
+/// A topic that comes to match while two processes read is read by one of them, once.
+#[test]
+fn a_topic_that_comes_to_match_is_read_by_a_cluster() {
+    let Some(brokers) = broker() else { return };
+    let (stem, to) = (topic("grows"), topic("grown"));
+    let fill = |name: &str, first: i64| {
+        run(&format!(
+            "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '1000', fields.i.kind = 'sequence', fields.i.start = '{first}');
+             CREATE SINK out WITH (connector = 'kafka', brokers = '{brokers}', topic = '{name}') AS SELECT i FROM g;"
+        ));
+    };
+    fill(&format!("{stem}-0"), 0);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("copy.sql");
+    let copy = format!(
+        "CREATE SOURCE r (i BIGINT) WITH (connector = 'kafka', brokers = '{brokers}', topic-pattern = '{stem}-.', partition-discovery = '200ms');
+         CREATE SINK out WITH (connector = 'kafka', brokers = '{brokers}', topic = '{to}') AS SELECT i FROM r;"
+    );
+    std::fs::write(&file, copy).expect("written");
+    let path = file.display().to_string();
+    let mut cluster = support::start(&["cluster", &path, "-n", "2", "--limit-time", "12s"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    std::thread::sleep(Duration::from_secs(3));
+    fill(&format!("{stem}-1"), 1000);
+    fill(&format!("{stem}-2"), 2000);
+    assert!(cluster.wait().expect("ended").success());
+    let read = run(&format!(
+        "CREATE SOURCE r (i BIGINT) WITH (connector = 'kafka', brokers = '{brokers}', topic = '{to}', end = 'latest');
+         SELECT count(*) AS n, count(DISTINCT i) AS different FROM r;"
+    ));
+    assert_eq!(lines(&read), ["3000,3000"]);
+}
+
+/// Brokers that stay away do not keep a run from ending.
+#[test]
+fn a_reader_stops_while_its_brokers_are_away() {
+    if std::env::var_os("TIDEMARK_KAFKA").is_some() {
+        return;
+    }
+    let Some(Broker { address, folder: Some(folder) }) = start("start") else { return };
+    run(&format!(
+        "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '1000', fields.i.kind = 'sequence');
+         CREATE SINK out WITH (connector = 'kafka', brokers = '{address}', topic = 'one') AS SELECT i FROM g;"
+    ));
+    let read = format!(
+        "CREATE SOURCE r (i BIGINT) WITH (connector = 'kafka', brokers = '{address}', topic = 'one', group = 'g');
+         CREATE SINK out WITH (connector = 'blackhole') AS SELECT i FROM r;"
+    );
+    let mut reader = support::start(&["run", "-q", "--limit-time", "4s", "-e", &read]).spawn().expect("started");
+    let begun = std::time::Instant::now();
+    std::thread::sleep(Duration::from_secs(2));
+    let killed = Command::new(root().join("tests/kafka/broker")).arg("kill").arg(folder.path()).status().expect("the script runs");
+    assert!(killed.success());
+    reader.wait().expect("ended");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }

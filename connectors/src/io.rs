@@ -24,7 +24,7 @@ pub trait Io: Send + Sync {
     /// When the outside world refuses.
     fn open_sink(&self, plan: &SinkPlan, worker: usize) -> Result<Box<dyn Sink>, ConnectorError>;
 
-    /// Opens a dead-letter file for appending.
+    /// Opens a dead-letter file, or what else a path names, for appending.
     ///
     /// # Errors
     /// When the outside world refuses.
@@ -104,7 +104,15 @@ pub trait DeadLetters: Send {
     /// When the outside world fails; the run fails with it.
     fn write(&mut self, letter: &DeadLetter<'_>) -> Result<(), ConnectorError>;
 
-    /// Flushes what was written.
+    /// Passes on what was written; whether it is there for good. Does not wait for a network.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::write`].
+    fn settled(&mut self) -> Result<bool, ConnectorError> {
+        self.flush().map(|()| true)
+    }
+
+    /// Flushes what was written, and waits until it is there for good.
     ///
     /// # Errors
     /// As [`DeadLetters::write`].

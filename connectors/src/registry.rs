@@ -116,6 +116,11 @@ impl ConnectorCatalog for Connectors {
         }
     }
 
+    #[cfg(feature = "kafka")]
+    fn check_dead_letters(&self, path: &str) -> Result<(), String> {
+        kafka::letters::Address::parse(path).map_or(Ok(()), |address| address?.check())
+    }
+
     fn check_sink(&self, connector: &str, options: &Options, schema: &SchemaRef, changelog: ChangelogKind) -> Result<(), String> {
         match connector {
             "file" => file::check_sink(options, schema, changelog),
@@ -163,6 +168,11 @@ impl Io for Connectors {
     }
 
     fn open_dead_letters(&self, path: &str) -> Result<Box<dyn DeadLetters>, ConnectorError> {
+        #[cfg(feature = "kafka")]
+        if let Some(address) = kafka::letters::Address::parse(path) {
+            let address = address.map_err(|reason| ConnectorError::new("dead letters", reason))?;
+            return Ok(Box::new(kafka::letters::TopicWriter::open(&address)?));
+        }
         Ok(Box::new(DeadLetterFile::open(path)?))
     }
 }

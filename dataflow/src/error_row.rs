@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tidemark_connectors::io::{DeadLetters, Io};
 use tidemark_connectors::source::{ConnectorError, RowError};
@@ -207,6 +208,21 @@ impl ErrorDesk {
         }
     }
 
+    /// Whether all letters so far are written for good. After a failure nothing is waited for.
+    fn settled(&self) -> bool {
+        let mut all = true;
+        for letters in self.open.values() {
+            match lock(letters).settled() {
+                Ok(settled) => all &= settled,
+                Err(error) => {
+                    self.control.fail(error.into());
+                    return true;
+                }
+            }
+        }
+        all || self.control.failure().is_some()
+    }
+
     /// Writes what is buffered.
     pub(crate) fn flush(&self) -> Result<(), ConnectorError> {
         self.open.values().try_for_each(|letters| lock(letters).flush())
@@ -235,7 +251,7 @@ pub(crate) fn sources_below(plan: &PhysicalPlan, node: NodeId) -> Vec<u32> {
 }
 
 /// The operator at the end of the error streams. They all lead to one worker if anything is counted there, or if there are several
-/// processes; else each worker takes its own.
+/// processes; else each worker takes its own. The frontier of what it gives passes an epoch when the epoch's letters are written for good.
 pub(crate) fn error_sink<'scope>(
     errors: StreamVec<'scope, Epoch, ErrorRow>,
     reads: StreamVec<'scope, Epoch, RecordsRead>,
@@ -251,6 +267,9 @@ pub(crate) fn error_sink<'scope>(
     }
 }
 
+/// How soon letters on their way are asked for again.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(1);
+
 fn build<'scope, P, Q>(
     errors: (StreamVec<'scope, Epoch, ErrorRow>, P),
     reads: (StreamVec<'scope, Epoch, RecordsRead>, Q),
@@ -263,15 +282,19 @@ where
     Q: ParallelizationContract<Epoch, Vec<RecordsRead>>,
     Q::Puller: Pull<Message<Epoch, Vec<RecordsRead>>> + 'static,
 {
-    let mut builder = OperatorBuilder::new("Errors".into(), errors.0.scope());
+    let scope = errors.0.scope();
+    let mut builder = OperatorBuilder::new("Errors".into(), scope);
+    let activator = scope.worker().activator_for(builder.operator_info().address);
     let mut errors = builder.new_input(errors.0, errors.1);
     let mut reads = builder.new_input(reads.0, reads.1);
     let (_output, done) = builder.new_output::<Vec<()>>();
     builder.build(move |mut capabilities| {
         let mut held = capabilities.pop();
+        let mut unsettled = false;
         move |frontiers| {
             errors.for_each(|capability, rows| {
                 let epoch = *capability.least().expect("data has a time");
+                unsettled = true;
                 rows.drain(..).for_each(|row| desk.take(epoch, &row, limits.as_mut()));
             });
             reads.for_each(|capability, reads| {
@@ -283,6 +306,10 @@ where
             let frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
             if let (Some(limits), Some(_)) = (&mut limits, &held) {
                 desk.judge(limits.close(frontier));
+            }
+            unsettled = unsettled && !desk.settled();
+            if unsettled {
+                return activator.activate_after(SETTLE_INTERVAL);
             }
             match (frontier, &mut held) {
                 (Some(frontier), Some(held)) => held.downgrade(&frontier),

@@ -170,6 +170,14 @@ pub trait ConnectorCatalog {
         None
     }
 
+    /// Whether dead letters can be written to a path, as far as it is known without trying.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong.
+    fn check_dead_letters(&self, _path: &str) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Columns a sink can write, checked at planning time.
     ///
     /// # Errors

@@ -3,20 +3,25 @@
 //! librdkafka retries by itself, with growing pauses: what it meets on the way is only told, and a run goes on when the brokers
 //! are back. What no retry can mend, such as a wrong password, ends the run.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BlockingRetryable, ExponentialBuilder};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::pace::Deadline;
 use crate::source::ConnectorError;
 
-/// One request to the brokers, while a client starts.
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// One request to the brokers, while a client starts: the first is short, so that what a client is told meanwhile is soon looked at.
+const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(500);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Events that are served in one go.
+const EVENTS_MAX: usize = 100;
 
 /// How a client is: what its callbacks have told.
 #[derive(Debug, Default)]
@@ -133,6 +138,12 @@ impl Health {
         }
     }
 
+    /// Offsets could not be committed. Nothing is lost: the records would be read again.
+    pub(super) fn not_committed(&self, error: &KafkaError) {
+        let reason = code(error).map_or_else(|| error.to_string(), |code| sentence(code, ""));
+        tracing::warn!("{}: offsets could not be committed: {reason}", self.name);
+    }
+
     /// Ends the run when it is next asked.
     pub(super) fn fail(&self, reason: String) {
         self.lock().fatal.get_or_insert(reason);
@@ -153,6 +164,14 @@ impl Health {
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) health: Health,
+    /// Commits that were asked for and not yet answered.
+    pub(super) commits: AtomicU64,
+}
+
+impl Context {
+    pub(super) fn new(name: &str) -> Self {
+        Self { health: Health::new(name), commits: AtomicU64::new(0) }
+    }
 }
 
 impl ClientContext for Context {
@@ -169,7 +188,19 @@ impl ClientContext for Context {
     fn stats_raw(&self, _statistics: &[u8]) {}
 }
 
-impl ConsumerContext for Context {}
+impl ConsumerContext for Context {
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        self.commits.fetch_sub(1, Ordering::AcqRel);
+        if let Err(error) = result {
+            self.health.not_committed(&error);
+        }
+    }
+}
+
+/// Serves the events of a consumer that reads nothing yet, such as a login that is refused: they reach its context.
+pub(super) fn listen(consumer: &BaseConsumer<Context>) {
+    (0..EVENTS_MAX).map_while(|_| consumer.poll(Duration::ZERO)).for_each(drop);
+}
 
 /// Makes a request until it is answered, or the time is over. `poll` serves the client's events in between.
 pub(super) fn patiently<T>(
@@ -179,8 +210,10 @@ pub(super) fn patiently<T>(
     mut request: impl FnMut(Duration) -> Result<T, KafkaError>,
 ) -> Result<T, ConnectorError> {
     let deadline = Deadline::after(patience);
+    let mut timeout = REQUEST_TIMEOUT_MIN;
     let ask = || {
-        let answer = request(REQUEST_TIMEOUT.min(patience).max(Duration::from_millis(100)));
+        let answer = request(timeout.min(patience).max(Duration::from_millis(100)));
+        timeout = REQUEST_TIMEOUT.min(2 * timeout);
         poll();
         answer
     };

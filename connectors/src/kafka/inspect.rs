@@ -9,7 +9,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tidemark_planner::connector::Options;
 
-use super::client::{Context, Health, code, patiently, sentence};
+use super::client::{Context, Health, code, listen, patiently, sentence};
 use super::options::client_config;
 use crate::source::ConnectorError;
 
@@ -86,7 +86,7 @@ impl Cluster {
         ];
         let wrong = |reason: String| ConnectorError::new(brokers, reason);
         let config = client_config(&options, &own).map_err(wrong)?;
-        let consumer = config.create_with_context(Context { health: Health::new(brokers) }).map_err(|error| wrong(error.to_string()))?;
+        let consumer = config.create_with_context(Context::new(brokers)).map_err(|error| wrong(error.to_string()))?;
         Ok(Self { consumer, patience })
     }
 
@@ -95,7 +95,7 @@ impl Cluster {
     }
 
     fn ask<T>(&self, request: impl FnMut(Duration) -> Result<T, KafkaError>) -> Result<T, ConnectorError> {
-        patiently(self.health(), self.patience, || drop(self.consumer.poll(Duration::ZERO)), request)
+        patiently(self.health(), self.patience, || listen(&self.consumer), request)
     }
 
     /// The topics in the order of their names, but for the brokers' own.

@@ -6,8 +6,10 @@
 mod client;
 mod decode;
 pub mod inspect;
+pub mod letters;
 mod messages;
 mod options;
+mod outlet;
 mod places;
 mod sink;
 mod source;
@@ -24,6 +26,7 @@ use self::options::SourceOptions;
 use self::sink::{KafkaSink, SinkOptions};
 use self::source::KafkaSource;
 use crate::format::changelog::Meaning;
+use crate::format::message::{MessageFormat, SchemaKind};
 use crate::sink::Sink;
 use crate::source::{ConnectorError, Source};
 
@@ -50,7 +53,15 @@ pub(crate) fn facts(options: &Options, declared: Option<&SchemaRef>) -> Result<S
         _ => ChangelogKind::AppendOnly,
     };
     let upsert_with_key = debezium && options.get("changes").is_none();
-    Ok(SourceFacts { changelog, upsert_with_key, ..SourceFacts::append_only(None, source.end.is_some()) })
+    // Where nothing is declared, a format may know the columns.
+    let schema = match declared {
+        Some(_) => None,
+        None => MessageFormat::from_options(options.get("format").unwrap_or("json"), SchemaKind::Value, options)?.schema().transpose()?,
+    };
+    if let Some(schema) = &schema {
+        Layout::new(options, schema, &Meaning::default())?;
+    }
+    Ok(SourceFacts { changelog, upsert_with_key, ..SourceFacts::append_only(schema, source.end.is_some()) })
 }
 
 fn in_envelopes(options: &Options) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{Context, Health, patiently};
+use super::client::{Context, Health, listen, patiently};
 use super::options::Place;
 use crate::source::ConnectorError;
 
@@ -71,6 +71,6 @@ impl Lookup<'_> {
     }
 
     fn ask<T>(&self, request: impl FnMut(Duration) -> rdkafka::error::KafkaResult<T>) -> Result<T, ConnectorError> {
-        patiently(self.health, self.patience, || {}, request)
+        patiently(self.health, self.patience, || listen(self.consumer), request)
     }
 }

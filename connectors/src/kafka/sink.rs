@@ -4,34 +4,26 @@
 //! idempotent: what it sends again is kept once. Within a partition records keep their order.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
 use rdkafka::ClientConfig;
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
 use tidemark_planner::connector::{METADATA_KEY, Options};
 use tidemark_planner::plan::{ChangelogKind, SinkPlan};
 
-use super::client::{Health, code, patiently, sentence};
 use super::decode::{key_columns, key_schema};
 use super::options::{self, client_config};
+use super::outlet::Outlet;
 use crate::changes::{Epoch, Order};
 use crate::format::encode::CellFormatter;
 use crate::format::message::{JsonEncoding, MessageEncoder, MessageFormat, SchemaKind, envelopes, project};
 use crate::sink::{Sink, SinkReport};
 use crate::sink_changes::pairs;
 use crate::source::ConnectorError;
-
-/// How long the brokers may take to make a topic.
-const TOPIC_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How changes become records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,48 +182,6 @@ enum Value {
     Changes(JsonEncoding),
 }
 
-/// What the producer's callbacks tell.
-struct Deliveries {
-    health: Health,
-    /// Records sent and neither delivered nor given up.
-    outstanding: AtomicU64,
-    done: Mutex<()>,
-    wake: Condvar,
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, "{}: {message}", self.health.name());
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(code) = code(&error) {
-            self.health.note(code, reason);
-        }
-    }
-
-    fn stats_raw(&self, _statistics: &[u8]) {}
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        match result {
-            Ok(_) => {}
-            Err((error, _)) => {
-                let reason = code(error).map_or_else(|| error.to_string(), |code| sentence(code, ""));
-                let trouble = self.health.trouble().map(|trouble| format!("; {trouble}")).unwrap_or_default();
-                self.health.fail(format!("{reason}{trouble}"));
-            }
-        }
-        if self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let _done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-            self.wake.notify_all();
-        }
-    }
-}
-
 /// Records encoded, end to end.
 #[derive(Default)]
 struct Encoded {
@@ -256,7 +206,7 @@ pub(super) struct KafkaSink {
     options: SinkOptions,
     schema: SchemaRef,
     encoders: Encoders,
-    producer: ThreadedProducer<Deliveries>,
+    outlet: Outlet,
     epoch: Epoch,
     values: Encoded,
     keys: Encoded,
@@ -275,22 +225,8 @@ impl KafkaSink {
             ));
         }
         let encoders = options.encoders(&plan.schema).map_err(wrong)?;
-        let context =
-            Deliveries { health: Health::new(&plan.name), outstanding: AtomicU64::new(0), done: Mutex::new(()), wake: Condvar::new() };
         let config = options.config(&plan.options).map_err(wrong)?;
-        let producer: ThreadedProducer<Deliveries> = config.create_with_context(context).map_err(|error| wrong(error.to_string()))?;
-        let health = &producer.context().health;
-        let ask = |timeout| producer.client().fetch_metadata(Some(&options.topic), timeout);
-        patiently(health, options.connect_timeout, || {}, ask)?;
-        // A topic that the brokers make when they are asked for it is not there at once, and has no leader at first.
-        let ask = |timeout| match ask(timeout)?.topics().iter().find_map(|topic| topic.error()) {
-            Some(error) => Err(KafkaError::MetadataFetch(Code::from(error))),
-            None => Ok(()),
-        };
-        if let Err(error) = patiently(health, options.connect_timeout.min(TOPIC_TIMEOUT), || {}, ask) {
-            let reason = format!("topic \"{}\" cannot be written: {}", options.topic, error.reason);
-            return Err(health.fatal().unwrap_or_else(|| wrong(reason)));
-        }
+        let outlet = Outlet::open(&plan.name, &config, &options.topic, options.connect_timeout)?;
         let order = match options.mode {
             // What is only ever added keeps the order in which it came.
             Mode::Append => Order::of(plan).unsorted(),
@@ -300,7 +236,7 @@ impl KafkaSink {
             options,
             schema: plan.schema.clone(),
             encoders,
-            producer,
+            outlet,
             epoch: Epoch::new(order),
             values: Encoded::default(),
             keys: Encoded::default(),
@@ -309,7 +245,7 @@ impl KafkaSink {
     }
 
     fn name(&self) -> &str {
-        self.producer.context().health.name()
+        self.outlet.name()
     }
 
     fn wrong(&self, reason: impl std::fmt::Display) -> ConnectorError {
@@ -383,50 +319,10 @@ impl KafkaSink {
             if let Some(headers) = &headers {
                 record = record.headers(headers.of(row));
             }
-            self.produce(record)?;
+            self.outlet.send(record)?;
             self.report.bytes += size as u64;
             self.report.changes += 1;
         }
-        Ok(())
-    }
-
-    /// Hands a record to the producer; while its queue is full, waits.
-    fn produce(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<(), ConnectorError> {
-        let context = self.producer.context();
-        loop {
-            context.outstanding.fetch_add(1, Ordering::AcqRel);
-            let (error, back) = match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err(refused) => refused,
-            };
-            context.outstanding.fetch_sub(1, Ordering::AcqRel);
-            if code(&error) != Some(Code::QueueFull) {
-                let reason = code(&error).map_or_else(|| error.to_string(), |code| sentence(code, ""));
-                return Err(context.health.fatal().unwrap_or_else(|| self.wrong(reason)));
-            }
-            if let Some(fatal) = context.health.fatal() {
-                return Err(fatal);
-            }
-            record = back;
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Waits until the brokers have acknowledged all that was sent.
-    fn wait(&self) -> Result<(), ConnectorError> {
-        let context = self.producer.context();
-        let mut done = context.done.lock().unwrap_or_else(PoisonError::into_inner);
-        while context.outstanding.load(Ordering::Acquire) > 0 {
-            if let Some(fatal) = context.health.fatal() {
-                return Err(fatal);
-            }
-            let woken = context.wake.wait_timeout(done, Duration::from_millis(100));
-            done = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        if let Some(fatal) = context.health.fatal() {
-            return Err(fatal);
-        }
-        context.health.well();
         Ok(())
     }
 
@@ -562,7 +458,7 @@ impl Sink for KafkaSink {
         if let Some((rows, diffs)) = self.epoch.take()? {
             self.write_epoch(&rows, diffs.as_deref())?;
         }
-        self.wait()
+        self.outlet.wait()
     }
 
     fn finish(&mut self) -> Result<SinkReport, ConnectorError> {

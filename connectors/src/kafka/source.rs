@@ -20,7 +20,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tidemark_planner::connector::Options;
 use tidemark_planner::plan::SourcePlan;
 
-use super::client::{Context, Health, code, patiently, sentence};
+use super::client::{Context, Health, code, listen, patiently, sentence};
 use super::decode::Layout;
 use super::messages::{Messages, Wanted};
 use super::options::{self, Place, SourceOptions, Topics};
@@ -40,6 +40,8 @@ const AHEAD_KIB_MIN: usize = 1 << 10;
 const LISTEN: Duration = Duration::from_millis(10);
 /// Turns of that thread between two commits.
 const TURNS_PER_COMMIT: u32 = 20;
+/// How long the last commit of a run may take.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one look for new partitions may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -153,7 +155,7 @@ impl KafkaSource {
         let layout = Layout::new(&plan.options, &plan.declared, &Meaning::of(plan)).map_err(wrong)?;
         layout.check_key(plan.key.as_deref(), &plan.declared).map_err(wrong)?;
         let mut config = config(&plan.name, &plan.options, &source).map_err(wrong)?;
-        let context = || Context { health: Health::new(&plan.name) };
+        let context = || Context::new(&plan.name);
         let create = |config: &ClientConfig| -> Result<BaseConsumer<Context>, ConnectorError> {
             config.create_with_context(context()).map_err(|error| wrong(error.to_string()))
         };
@@ -227,8 +229,9 @@ impl KafkaSource {
 fn partitions(consumer: &BaseConsumer<Context>, source: &SourceOptions) -> Result<Vec<(Arc<str>, i32)>, ConnectorError> {
     let health = &consumer.context().health;
     // Events, such as a login that is refused, come when they are asked for.
-    let listen = || drop(consumer.poll(Duration::ZERO));
-    let ask = |topic: Option<&str>| patiently(health, source.connect_timeout, listen, |timeout| consumer.fetch_metadata(topic, timeout));
+    let ask = |topic: Option<&str>| {
+        patiently(health, source.connect_timeout, || listen(consumer), |timeout| consumer.fetch_metadata(topic, timeout))
+    };
     let mut found = Vec::new();
     let mut add = |topic: &rdkafka::metadata::MetadataTopic| {
         let name: Arc<str> = topic.name().into();
@@ -316,7 +319,18 @@ impl Source for KafkaSource {
 
     fn close(&self) {
         self.end_thread();
-        commit(&self.shared, CommitMode::Sync);
+        let consumer = &self.shared.consumer;
+        commit(&self.shared);
+        // Brokers that are away must not keep a run from ending.
+        let deadline = Deadline::after(COMMIT_TIMEOUT);
+        while consumer.context().commits.load(Ordering::Acquire) > 0 {
+            if deadline.over() {
+                tracing::warn!("{}: the last offsets were not committed in time; their records are read again", self.name);
+                break;
+            }
+            // The answer is an event.
+            drop(consumer.poll(LISTEN));
+        }
     }
 }
 
@@ -336,6 +350,14 @@ impl Drop for KafkaSource {
         self.end_thread();
         // Readers may outlive the source, and hold what they read; nothing more is fetched for them.
         self.shared.partitions().iter().for_each(|partition| *lock(&partition.feed) = Feed::Taken);
+        // A consumer says farewell to its brokers, for as long as they are away; a run that ends does not wait for that.
+        let consumer = Arc::clone(&self.shared.consumer);
+        let farewell = move || {
+            while Arc::strong_count(&consumer) > 1 {
+                std::thread::sleep(LISTEN);
+            }
+        };
+        drop(std::thread::Builder::new().name("kafka farewell".into()).spawn(farewell));
     }
 }
 
@@ -372,7 +394,7 @@ fn attend(shared: &Arc<Shared>, discovery: Option<Duration>) {
         }
         turn += 1;
         if turn.is_multiple_of(TURNS_PER_COMMIT) {
-            commit(shared, CommitMode::Async);
+            commit(shared);
         }
         if shared.asked.load(Ordering::Relaxed) && next_look.is_some_and(|look| look.over()) {
             look_for_partitions(shared, &mut told);
@@ -427,18 +449,18 @@ fn start_partitions(shared: &Arc<Shared>) {
     }
 }
 
-/// Commits what has been acknowledged.
-fn commit(shared: &Shared, mode: CommitMode) {
+/// Asks the brokers to commit what has been acknowledged.
+fn commit(shared: &Shared) {
     let acknowledged = std::mem::take(&mut *lock(&shared.acknowledged));
     if acknowledged.is_empty() || !shared.commits {
         return;
     }
     let offsets = acknowledged.into_iter().filter_map(|(place, offset)| Some((place, i64::try_from(offset).ok()?)));
-    let committed = shared.list(offsets).and_then(|list| shared.consumer.commit(&list, mode));
-    if let Err(error) = committed {
-        // Nothing is lost: the records would be read again.
-        let reason = code(&error).map_or_else(|| error.to_string(), |code| sentence(code, ""));
-        tracing::warn!("{}: offsets could not be committed: {reason}", shared.health().name());
+    let commits = &shared.consumer.context().commits;
+    commits.fetch_add(1, Ordering::AcqRel);
+    if let Err(error) = shared.list(offsets).and_then(|list| shared.consumer.commit(&list, CommitMode::Async)) {
+        commits.fetch_sub(1, Ordering::AcqRel);
+        shared.health().not_committed(&error);
     }
 }
 

@@ -122,6 +122,12 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
 
     let columns = create.columns.as_ref().map_or(&[][..], |columns| &columns.columns);
     let mut errors = duplicates(columns);
+    if let Some((policy, span)) = &create.on_error
+        && let ErrorPolicy::DeadLetter { path } = policy.of_a_row()
+        && let Err(reason) = catalog.connectors.check_dead_letters(path)
+    {
+        errors.push(PlanError::new("plan::dead_letters", reason, *span).label("dead letters cannot go there"));
+    }
     let physical: Vec<Field> = columns
         .iter()
         .filter_map(|column| match &column.kind {

@@ -78,7 +78,11 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             }
             match source.on_error.of_a_row() {
                 ErrorPolicy::Skip => fields.push(("on_error", "skip".into())),
-                ErrorPolicy::DeadLetter { path } => fields.push(("on_error", format!("dead_letter({path})"))),
+                // What stands behind the address of a topic may be secret.
+                ErrorPolicy::DeadLetter { path } => {
+                    let shown = if path.contains("://") { path.split('?').next().unwrap_or_default() } else { path };
+                    fields.push(("on_error", format!("dead_letter({shown})")));
+                }
                 ErrorPolicy::Fail | ErrorPolicy::Limited { .. } => {}
             }
             if let Some(rows) = source.on_error.rows_max() {

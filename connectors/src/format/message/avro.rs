@@ -356,7 +356,7 @@ fn put_record(record: &Record, input: &mut Input<'_>, records: &mut Records) -> 
     Ok(())
 }
 
-fn put_float(value: f64, column: &mut Column) -> Fallible<()> {
+pub(super) fn put_float(value: f64, column: &mut Column) -> Fallible<()> {
     match column {
         Column::Float64(fixed) => fixed.push(value),
         Column::Float32(fixed) => fixed.push(value as f32),
@@ -365,14 +365,14 @@ fn put_float(value: f64, column: &mut Column) -> Fallible<()> {
     Ok(())
 }
 
-fn put_text(text: &str, column: &mut Column) -> Fallible<()> {
+pub(super) fn put_text(text: &str, column: &mut Column) -> Fallible<()> {
     match column {
         Column::Text(varying) => varying.push(text),
         column => column.push_text(text, TimeUnit::Millisecond),
     }
 }
 
-fn put_bytes(bytes: &[u8], column: &mut Column) -> Fallible<()> {
+pub(super) fn put_bytes(bytes: &[u8], column: &mut Column) -> Fallible<()> {
     match column {
         Column::Binary(varying) => varying.push_with(|out| {
             out.extend_from_slice(bytes);

@@ -7,6 +7,7 @@ mod avro;
 mod avro_write;
 mod delimited;
 mod envelope;
+mod protobuf;
 mod raw;
 mod registry;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use avro_write::AvroEncoding;
 pub(crate) use delimited::{CsvEncoding, CsvMessages, JsonEncoding, JsonMessages};
 pub(crate) use envelope::envelopes;
 use envelope::{EnvelopeMessages, envelope_schema};
+use protobuf::{ProtobufEncoding, ProtobufMessages, ProtobufType};
 pub(crate) use raw::{RawEncoding, RawMessages};
 use registry::Registry;
 pub(crate) use registry::SchemaKind;
@@ -38,6 +40,7 @@ pub(crate) enum MessageFormat {
     Csv(CsvOptions),
     Raw,
     Avro(AvroSchema),
+    Protobuf(ProtobufType),
     /// Debezium's envelopes in one of the others.
     Debezium(Box<MessageFormat>, DebeziumOptions),
 }
@@ -58,7 +61,7 @@ pub(crate) const SPECS: &[OptionSpec] = &[
         side: Side::Both,
         required: false,
         default: None,
-        help: "Where the schema registry is reached: http://host:port. avro-confluent needs it; debezium-avro uses it if it is given.",
+        help: "Where the schema registry is reached: http://host:port. avro-confluent needs it; debezium-avro and protobuf use it if it is given.",
     },
     OptionSpec {
         name: "schema-registry.login",
@@ -87,11 +90,29 @@ pub(crate) const SPECS: &[OptionSpec] = &[
         default: None,
         help: "The schema that values of format avro were written with, as JSON; if not given, that of the declared columns.",
     },
+    OptionSpec {
+        name: "protobuf.descriptor",
+        aliases: &["value.protobuf.descriptor"],
+        kind: OptionKind::Text,
+        side: Side::Both,
+        required: false,
+        default: None,
+        help: "For format protobuf: the file of a descriptor set, as protoc --include_imports --descriptor_set_out writes it.",
+    },
+    OptionSpec {
+        name: "protobuf.message",
+        aliases: &["protobuf.message-class-name", "value.protobuf.message", "value.protobuf.message-class-name"],
+        kind: OptionKind::Text,
+        side: Side::Both,
+        required: false,
+        default: None,
+        help: "For format protobuf: the message that a value is, such as shop.Trade, or the name of its class in Java.",
+    },
 ];
 
 /// Formats of keys and values.
 pub(crate) const FORMATS: &[&str] =
-    &["json", "ndjson", "csv", "raw", "avro", "avro-confluent", "debezium-json", "debezium-avro", "debezium-avro-confluent"];
+    &["json", "ndjson", "csv", "raw", "avro", "avro-confluent", "debezium-json", "debezium-avro", "debezium-avro-confluent", "protobuf"];
 
 impl MessageFormat {
     /// The format of a name, with its options.
@@ -102,10 +123,13 @@ impl MessageFormat {
             "raw" => Self::Raw,
             "avro" => Self::Avro(AvroSchema::Fixed(options.get("avro.schema").filter(|_| kind == SchemaKind::Value).map(str::to_owned))),
             "avro-confluent" => {
-                let url = options.get("schema-registry").ok_or_else(|| format!("format {name} needs option \"schema-registry\""))?;
-                let (login, topic) = (options.get("schema-registry.login"), options.get("topic").unwrap_or_default());
-                Self::Avro(AvroSchema::Registry(Registry::new(url, login, topic, options.get("schema-registry.subject"))?))
+                let registry = Registry::from_options(options)?;
+                Self::Avro(AvroSchema::Registry(registry.ok_or("format avro-confluent needs option \"schema-registry\"")?))
             }
+            "protobuf" if kind == SchemaKind::Key => {
+                return Err("format protobuf is for values; encode the key as json, csv, raw or avro".into());
+            }
+            "protobuf" => Self::Protobuf(ProtobufType::from_options(options, Registry::from_options(options)?)?),
             _ if name.starts_with("debezium-") && kind == SchemaKind::Key => {
                 return Err(format!("format {name} is for values: a key has no row before and after"));
             }
@@ -128,6 +152,11 @@ impl MessageFormat {
         matches!(self, Self::Debezium(..))
     }
 
+    /// The columns of values, where the format knows them.
+    pub(crate) fn schema(&self) -> Option<Result<SchemaRef, String>> {
+        if let Self::Protobuf(of) = self { Some(of.schema()) } else { None }
+    }
+
     /// A decoder. `all` are the columns that a value holds, `read` those among them that are decoded.
     pub(crate) fn decoder(&self, all: &SchemaRef, read: &SchemaRef, meaning: &Meaning) -> Result<Box<dyn MessageDecoder>, String> {
         Ok(match self {
@@ -135,6 +164,7 @@ impl MessageFormat {
             Self::Csv(options) => Box::new(CsvMessages::new(all, read.clone(), options.clone())?),
             Self::Raw => Box::new(RawMessages::new(all, read)?),
             Self::Avro(schema) => Box::new(AvroMessages::new(all, read, schema.clone())?),
+            Self::Protobuf(of) => Box::new(ProtobufMessages::new(read, of)?),
             Self::Debezium(rows, options) => Box::new(EnvelopeMessages::new(rows, options, all, read, meaning)?),
         })
     }
@@ -147,6 +177,7 @@ impl MessageFormat {
             Self::Raw => Box::new(RawEncoding::new(schema)?),
             Self::Avro(AvroSchema::Fixed(_)) => Box::new(AvroEncoding::new(schema, None, kind)?),
             Self::Avro(AvroSchema::Registry(registry)) => Box::new(AvroEncoding::new(schema, Some(registry.clone()), kind)?),
+            Self::Protobuf(of) => Box::new(ProtobufEncoding::new(schema, of, kind)?),
             Self::Debezium(rows, _) => rows.encoder(&envelope_schema(schema), kind)?,
         })
     }

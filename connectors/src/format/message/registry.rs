@@ -5,6 +5,7 @@ use std::time::Duration;
 use backon::{BlockingRetryable, ExponentialBuilder};
 use base64::Engine as _;
 use serde_json::{Value, json};
+use tidemark_planner::connector::Options;
 
 /// One request.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,11 +50,40 @@ impl Registry {
         Ok(Self { url: url.trim_end_matches('/').to_owned(), login, topic: topic.to_owned(), subject: subject.map(str::to_owned), agent })
     }
 
+    /// The registry that options name, if they do.
+    pub(crate) fn from_options(options: &Options) -> Result<Option<Self>, String> {
+        let (login, topic) = (options.get("schema-registry.login"), options.get("topic").unwrap_or_default());
+        let of = |url| Self::new(url, login, topic, options.get("schema-registry.subject"));
+        options.get("schema-registry").map(of).transpose()
+    }
+
     /// The schema of a number; inside, why the number has none.
     ///
     /// # Errors
     /// When the registry cannot be asked.
     pub(crate) fn schema(&self, number: u32) -> Result<Result<String, String>, String> {
+        let body = match self.find(number, "AVRO")? {
+            Ok(body) => body,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        Ok(match body["schema"].as_str() {
+            _ if body["references"].as_array().is_some_and(|all| !all.is_empty()) => {
+                Err(format!("schema {number} refers to others, which is not supported"))
+            }
+            Some(schema) => Ok(schema.to_owned()),
+            None => Err(format!("the schema registry gives nothing for schema {number}")),
+        })
+    }
+
+    /// Whether a schema is of a kind; inside, what it is instead.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked.
+    pub(crate) fn is_of(&self, number: u32, kind: &str) -> Result<Result<(), String>, String> {
+        Ok(self.find(number, kind)?.map(drop))
+    }
+
+    fn find(&self, number: u32, kind: &str) -> Result<Result<Value, String>, String> {
         let url = format!("{}/schemas/ids/{number}", self.url);
         let (status, body) = self.ask(|| {
             let mut request = self.agent.get(&url);
@@ -62,17 +92,13 @@ impl Registry {
             }
             request.call()
         })?;
-        Ok(match (status, body["schema"].as_str()) {
-            (200, _) if body["references"].as_array().is_some_and(|all| !all.is_empty()) => {
-                Err(format!("schema {number} refers to others, which is not supported"))
-            }
-            (200, _) if body["schemaType"].as_str().is_some_and(|kind| kind != "AVRO") => {
-                Err(format!("schema {number} is one of {}, not of Avro", body["schemaType"].as_str().unwrap_or_default()))
-            }
-            (200, Some(schema)) => Ok(schema.to_owned()),
-            (404, _) => Err(format!("the schema registry has no schema {number}")),
-            _ => return Err(self.refused(status, &body)),
-        })
+        let found = body["schemaType"].as_str().unwrap_or("AVRO");
+        match status {
+            200 if found != kind => Ok(Err(format!("schema {number} is one of {found}, not of {kind}"))),
+            200 => Ok(Ok(body)),
+            404 => Ok(Err(format!("the schema registry has no schema {number}"))),
+            _ => Err(self.refused(status, &body)),
+        }
     }
 
     /// The number of a schema of the topic's keys or values, which is registered if it is new.
@@ -80,6 +106,11 @@ impl Registry {
     /// # Errors
     /// When the registry cannot be asked or refuses the schema.
     pub(crate) fn register(&self, kind: SchemaKind, schema: &str) -> Result<u32, String> {
+        self.register_as(kind, schema, "AVRO")
+    }
+
+    /// The same for a schema of another kind.
+    pub(crate) fn register_as(&self, kind: SchemaKind, schema: &str, of: &str) -> Result<u32, String> {
         let subject = match (kind, &self.subject) {
             (SchemaKind::Value, Some(subject)) => subject.clone(),
             (SchemaKind::Value, None) => format!("{}-value", self.topic),
@@ -91,7 +122,7 @@ impl Registry {
             if let Some(login) = &self.login {
                 request = request.header("Authorization", login);
             }
-            request.send(json!({"schema": schema}).to_string())
+            request.send(if of == "AVRO" { json!({"schema": schema}) } else { json!({"schema": schema, "schemaType": of}) }.to_string())
         })?;
         match body["id"].as_u64().and_then(|id| u32::try_from(id).ok()) {
             Some(id) if status == 200 => Ok(id),

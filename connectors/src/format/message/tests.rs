@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::{options, schema};
 
-fn values<'a>(all: impl IntoIterator<Item = Option<&'a [u8]>>) -> Values {
+pub(super) fn values<'a>(all: impl IntoIterator<Item = Option<&'a [u8]>>) -> Values {
     let mut values = Values::default();
     all.into_iter().for_each(|value| values.push(value));
     values
@@ -27,7 +27,7 @@ fn format(name: &str, pairs: &[(&str, &str)]) -> MessageFormat {
 }
 
 /// Places of rows, and errors.
-fn places(decoded: &DecodedValues) -> (Vec<u32>, Vec<(u32, &str)>) {
+pub(super) fn places(decoded: &DecodedValues) -> (Vec<u32>, Vec<(u32, &str)>) {
     let places = decoded.places.clone().unwrap_or_else(|| (0..decoded.rows as u32).collect());
     (places, decoded.errors.iter().map(|(place, reason)| (*place, reason.as_str())).collect())
 }
@@ -80,7 +80,7 @@ fn sample() -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, array, _)| array).collect()).expect("columns fit")
 }
 
-fn encoded(format: &MessageFormat, rows: &RecordBatch) -> Vec<Vec<u8>> {
+pub(super) fn encoded(format: &MessageFormat, rows: &RecordBatch) -> Vec<Vec<u8>> {
     let (mut bytes, mut ends) = (Vec::new(), Vec::new());
     format.encoder(&rows.schema(), SchemaKind::Value).expect("an encoder").encode(rows, &mut bytes, &mut ends).expect("encoded");
     let mut start = 0;
@@ -181,13 +181,13 @@ proptest! {
 }
 
 /// A schema registry: requests it has seen, and its address. It gives number 7 to whatever is registered.
-fn registry() -> (String, Arc<Mutex<Vec<String>>>) {
+pub(super) fn registry() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("bound"));
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
     std::thread::spawn(move || {
-        let mut schema = String::new();
+        let mut registered = serde_json::Value::Null;
         for stream in listener.incoming().flatten() {
             let mut reader = BufReader::new(stream);
             let (mut first, mut length, mut login) = (String::new(), 0, false);
@@ -209,10 +209,10 @@ fn registry() -> (String, Arc<Mutex<Vec<String>>>) {
             let (status, answer) = match first.split(' ').nth(1).unwrap_or_default() {
                 _ if !login => (401, r#"{"message":"who are you"}"#.to_owned()),
                 "/subjects/t-value/versions" => {
-                    schema = serde_json::from_slice::<serde_json::Value>(&body).expect("JSON")["schema"].as_str().expect("text").to_owned();
+                    registered = serde_json::from_slice(&body).expect("JSON");
                     (200, r#"{"id":7}"#.to_owned())
                 }
-                "/schemas/ids/7" => (200, serde_json::json!({ "schema": schema }).to_string()),
+                "/schemas/ids/7" => (200, registered.to_string()),
                 _ => (404, r#"{"error_code":40403,"message":"Schema not found"}"#.to_owned()),
             };
             let stream = reader.get_mut();
