@@ -180,6 +180,12 @@ pub fn record_batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> 
         .unwrap_or_else(|error| panic!("columns fit their schema: {error}"))
 }
 
+/// A schema whose columns may all be null: nullability is a planner's belief, and rows need not prove it.
+pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
+    let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    std::sync::Arc::new(arrow::datatypes::Schema::new(fields))
+}
+
 fn filter_values(values: &ScalarBuffer<i64>, mask: &BooleanArray) -> ScalarBuffer<i64> {
     primitive(filter(&Int64Array::new(values.clone(), None), mask).expect("a mask is as long as its batch"))
 }

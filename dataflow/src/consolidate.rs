@@ -1,13 +1,11 @@
 //! Adding up equal rows: what a changelog's consumers see of an epoch is its net change.
 
-use std::sync::Arc;
-
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, nullable, record_batch};
 
 /// The net change of some batches of one relation: each row once, with a diff that is not 0, ordered by the row's bytes.
 /// `None` when nothing is left.
@@ -59,7 +57,7 @@ pub fn concat(schema: &SchemaRef, batches: &[Batch]) -> Option<RecordBatch> {
     let batches: Vec<RecordBatch> = batches
         .iter()
         .filter(|batch| !batch.is_empty())
-        .map(|batch| crate::batch::record_batch(&nullable(schema), batch.rows.columns().to_vec(), batch.len()))
+        .map(|batch| record_batch(&nullable(schema), batch.rows.columns().to_vec(), batch.len()))
         .collect();
     match batches.as_slice() {
         [] => None,
@@ -68,14 +66,10 @@ pub fn concat(schema: &SchemaRef, batches: &[Batch]) -> Option<RecordBatch> {
     }
 }
 
-/// A schema whose columns may all be null: nullability is a planner's belief, and a batch need not prove it.
-fn nullable(schema: &SchemaRef) -> SchemaRef {
-    let fields: Vec<_> = schema.fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true))).collect();
-    Arc::new(arrow::datatypes::Schema::new(fields))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use arrow::array::{ArrayRef, Int64Array};
     use arrow::datatypes::{DataType, Field, Schema};
@@ -85,7 +79,7 @@ mod tests {
         let schema: SchemaRef = Schema::new(vec![Field::new("a", DataType::Int64, true)]).into();
         let batch = |values: Vec<Option<i64>>, diffs| {
             let rows = values.len();
-            Batch::computed(crate::batch::record_batch(&schema, vec![Arc::new(Int64Array::from(values)) as ArrayRef], rows), diffs)
+            Batch::computed(record_batch(&schema, vec![Arc::new(Int64Array::from(values)) as ArrayRef], rows), diffs)
         };
         let batches = [batch(vec![Some(2), None, Some(1)], None), batch(vec![None, Some(2)], Some(vec![-1, 3]))];
         let (rows, diffs) = consolidate(&schema, &batches).expect("rows are left");

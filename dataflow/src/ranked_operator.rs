@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
-use tidemark_planner::plan::{AsOfCondition, AsOfMode, AsOfPlan, ChangelogKind, Node, NodeId, OverPlan, SetOperation, SortKey, TopNPlan};
+use tidemark_planner::plan::{
+    AsOfCondition, AsOfMode, AsOfPlan, ChangelogKind, Node, NodeId, OverPlan, OverTime, SetOperation, SortKey, TopNPlan,
+};
 use timely::dataflow::{Stream, StreamVec};
 
 use crate::aggregate::{KeyedBatch, Output, Pushed, RowWatermarks};
@@ -14,7 +16,7 @@ use crate::batch::Batch;
 use crate::epoch::Epoch;
 use crate::error_row::ErrorRow;
 use crate::keyed_operator::{Encode, Keep, KeyedContext, KeyedInput, keyed};
-use crate::ranked::{OverStore, RowEncoder, TopNStore};
+use crate::ranked::{OverStore, OverTimeStore, RowEncoder, TopNStore};
 use crate::set_operation::{SetStore, WholeRows};
 use crate::watermark::WatermarkUpdate;
 
@@ -76,6 +78,20 @@ impl Keep for OverStore {
     }
 }
 
+impl Keep for OverTimeStore {
+    fn absorb(&mut self, _input: usize, batch: KeyedBatch) {
+        Self::absorb(self, &batch);
+    }
+
+    fn close(&mut self, watermarks: &[i64]) -> Output {
+        Self::close(self, watermarks[0])
+    }
+
+    fn held(&self) -> (usize, usize) {
+        (self.groups(), self.bytes())
+    }
+}
+
 /// Functions OVER rows; the schemas are those of the input and output.
 pub(crate) fn over<'scope>(
     rows: Rows<'scope>,
@@ -84,9 +100,15 @@ pub(crate) fn over<'scope>(
     (input, output): (&SchemaRef, &SchemaRef),
     context: &KeyedContext,
 ) -> (Rows<'scope>, Errors<'scope>) {
+    let all: Vec<usize> = (0..input.fields().len()).collect();
+    if let Some(OverTime { time, watermark }) = &plan.time {
+        let encoder = planned(RowEncoder::new(input, &plan.partition_by, &plan.order_by, &all, None), context.node).judged_by(time);
+        let store = planned(OverTimeStore::new(plan, input, output), context.node);
+        let input = KeyedInput { rows, encoder: Box::new(encoder), judged_by: Some(watermark.clone()) };
+        return keyed(vec![input], watermarks, &[Some(watermark.clone())], store, context);
+    }
     let end = plan.window.as_ref().map(|window| &window.time);
     let watermark = plan.window.as_ref().and_then(|window| window.watermark.clone());
-    let all: Vec<usize> = (0..input.fields().len()).collect();
     let encoder = planned(RowEncoder::new(input, &plan.partition_by, &plan.order_by, &all, end), context.node);
     let store = planned(OverStore::new(plan, input, output), context.node);
     let input = KeyedInput { rows, encoder: Box::new(encoder), judged_by: watermark.clone() };

@@ -10,6 +10,7 @@ mod codec;
 mod encoder;
 mod functions;
 mod over;
+mod over_time;
 #[cfg(test)]
 mod property_tests;
 mod reach;
@@ -22,6 +23,7 @@ pub use codec::RowCodec;
 pub(crate) use codec::binary;
 pub use encoder::RowEncoder;
 pub use over::OverStore;
+pub use over_time::OverTimeStore;
 pub use top_n::TopNStore;
 
 /// Changes that come out at once; a closing that brings more comes out in several batches.

@@ -25,7 +25,7 @@ use super::functions::{Kept, Partition, result_types, value};
 use super::reach::{Changed, Read, View};
 use super::totals::Totals;
 use crate::aggregate::{GroupError, KeyedBatch, Output, Payload};
-use crate::batch::record_batch;
+use crate::batch::{nullable, record_batch};
 use crate::render_row::render_row;
 use crate::state::counted_tree::{Change, CountedTree};
 use crate::state::key_table::{KeyTable, Stretch};
@@ -409,10 +409,4 @@ impl Stretched<'_> {
         let columns = self.result.decode(std::iter::once(result.as_ref()));
         Some(columns[column].as_primitive::<UInt64Type>().value(0) as usize)
     }
-}
-
-/// A schema whose columns may all be null.
-fn nullable(schema: &SchemaRef) -> SchemaRef {
-    let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
-    std::sync::Arc::new(arrow::datatypes::Schema::new(fields))
 }

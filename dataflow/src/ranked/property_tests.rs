@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion_common::ScalarValue;
 use datafusion_expr::Operator;
 use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
+use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 use proptest::prelude::*;
 use tidemark_planner::plan::{
-    AggregateFunction, AggregatePlan, Emit, Frame, FrameBound, FrameUnits, NodeId, OverCall, OverFunction, OverPlan, RankFunction, SortKey,
-    TopNPlan,
+    AggregateFunction, AggregatePlan, Emit, Frame, FrameBound, FrameUnits, NodeId, OverCall, OverFunction, OverPlan, OverTime,
+    RankFunction, SortKey, TimeDomain, TopNPlan, WatermarkPlan,
 };
 
-use super::{OverStore, RowEncoder, TopNStore};
+use super::{OverStore, OverTimeStore, RowEncoder, TopNStore};
 use crate::aggregate::{KeyedBatch, Output, RowWatermarks};
 use crate::batch::record_batch;
 use crate::watermark::ENDED;
@@ -355,8 +355,8 @@ proptest! {
     ) {
         let functions: Vec<OverCall> = asked.iter().enumerate().map(|(at, asked)| asked.call(at, descending)).collect();
         let plan = OverPlan {
-            input: NodeId(0), partition_by: vec![column(0)], order_by: vec![order(descending)], functions, window: None, emit: Emit::Changes,
-            retractable: true,
+            input: NodeId(0), partition_by: vec![column(0)], order_by: vec![order(descending)], functions, window: None, time: None,
+            emit: Emit::Changes, retractable: true,
         };
         let mut fields: Vec<_> = schema(3).fields().iter().cloned().collect();
         fields.extend(plan.functions.iter().map(|call| call.output.clone()));
@@ -385,6 +385,104 @@ proptest! {
     }
 }
 
+/// A function that reads a row's peers and the rows before them only.
+fn looking_back() -> impl Strategy<Value = Asked> {
+    asked().prop_map(|asked| {
+        let back = |bound: Bound| if let Bound::Offset(by) = bound { Bound::Offset(-by.abs()) } else { bound };
+        let what = match asked.what {
+            What::PercentRank | What::CumeDist | What::Ntile(_) => What::RowNumber,
+            What::Shift(by) => What::Shift(by.abs()),
+            other => other,
+        };
+        let start = if what == What::Last && asked.start == Bound::Unbounded { Bound::Offset(-2) } else { back(asked.start) };
+        let end = if asked.end == Bound::Unbounded { Bound::Current } else { back(asked.end) };
+        let ignore_nulls = asked.ignore_nulls && matches!(what, What::Nth(_)) && start != Bound::Unbounded;
+        Asked { what, start, end, ignore_nulls, ..asked }
+    })
+}
+
+/// A store of functions in event time, which is the column that orders, and what encodes its rows.
+fn in_event_time(asked: &[Asked]) -> (RowEncoder, OverTimeStore) {
+    let time: Arc<dyn PhysicalExpr> = Arc::new(CastExpr::new(column(1), DataType::Timestamp(TimeUnit::Microsecond, None), None));
+    let watermark = WatermarkPlan { domain: TimeDomain::EventTime, sources: vec![], delay_us: 0 };
+    let plan = OverPlan {
+        input: NodeId(0),
+        partition_by: vec![column(0)],
+        order_by: vec![order(false)],
+        functions: asked.iter().enumerate().map(|(at, asked)| asked.call(at, false)).collect(),
+        window: None,
+        time: Some(OverTime { time: Arc::clone(&time), watermark }),
+        emit: Emit::Final,
+        retractable: false,
+    };
+    let mut fields: Vec<_> = schema(3).fields().iter().cloned().collect();
+    fields.extend(plan.functions.iter().map(|call| call.output.clone()));
+    let encoder = RowEncoder::new(&schema(3), &plan.partition_by, &plan.order_by, &[0, 1, 2], None).expect("numbers").judged_by(&time);
+    (encoder, OverTimeStore::new(&plan, &schema(3), &Arc::new(Schema::new(fields))).expect("numbers"))
+}
+
+proptest! {
+    /// Each row comes out once, when the watermark has passed it, with what a loop over all rows in time gives.
+    #[test]
+    fn in_event_time_each_row_comes_out_once(
+        batch_rows in 1..8_usize, asked in prop::collection::vec(looking_back(), 1..4),
+        epochs in prop::collection::vec((prop::collection::vec((prop::option::weighted(0.9, 0..2_i64), -2..8_i64, 0..3_i64), 0..12), 0..5_i64), 0..12),
+    ) {
+        let (encoder, mut store) = in_event_time(&asked);
+        let (mut rows, mut out, mut watermark) = (Vec::<Row>::new(), Bag::new(), 0);
+        let steps = epochs.into_iter().map(|(rows, by)| (rows, Some(by))).chain(std::iter::once((vec![], None)));
+        for (came, by) in steps {
+            let came: Vec<Row> = came.into_iter().map(|(group, ahead, value)| (group, Some(watermark + ahead), value)).collect();
+            let mut late = 0;
+            for rows in came.chunks(batch_rows) {
+                let pushed = encoder.push(&batch(rows), None, RowWatermarks::Constant(watermark));
+                late += pushed.late.dropped;
+                pushed.batches.iter().for_each(|batch| store.absorb(batch));
+            }
+            let in_time = |row: &Row| row.1 >= Some(watermark);
+            prop_assert_eq!(late, came.iter().filter(|row| !in_time(row)).count() as u64);
+            rows.extend(came.into_iter().filter(in_time));
+            watermark = by.map_or(ENDED, |by| watermark + by);
+            loop {
+                let output = store.close(watermark);
+                prop_assert!(output.errors.is_empty() && output.diffs.is_none());
+                take(&output, &mut out);
+                if !output.more { break; }
+            }
+            let wanted = bag(sorted(&rows, false).values().flat_map(|rows| {
+                (0..rows.len()).filter(|at| rows[*at].1 < Some(watermark)).map(|at| {
+                    let row = rows[at];
+                    let results = asked.iter().map(|asked| asked.naive(rows, at, false));
+                    vec![row.0, row.1, Some(row.2)].into_iter().chain(results).collect()
+                }).collect::<Vec<_>>()
+            }));
+            prop_assert_eq!(&out, &wanted);
+        }
+    }
+}
+
+#[test]
+fn in_event_time_memory_does_not_grow_with_the_input() {
+    let asked = |what, units, start, of| Asked { what, units, start, end: Bound::Current, of, ignore_nulls: false };
+    let (encoder, mut store) = in_event_time(&[
+        asked(What::Sum, FrameUnits::Range, Bound::Unbounded, 2),
+        asked(What::Max, FrameUnits::Rows, Bound::Offset(-5), 2),
+        asked(What::Sum, FrameUnits::Range, Bound::Offset(-20), 2),
+        asked(What::Nth(2), FrameUnits::Rows, Bound::Unbounded, 1),
+    ]);
+    let mut bytes_after = |rows: std::ops::Range<i64>| {
+        for row in rows {
+            let pushed = encoder.push(&batch(&[(Some(row % 3), Some(row), row % 7)]), None, RowWatermarks::Constant(row));
+            pushed.batches.iter().for_each(|batch| store.absorb(batch));
+            assert_eq!(store.close(row).rows.num_rows(), usize::from(row > 0));
+        }
+        store.bytes()
+    };
+    let early = bytes_after(0..300);
+    let late = bytes_after(300..3_000);
+    assert!(late <= early + early / 2, "{late} bytes after ten times the rows of {early} bytes");
+}
+
 /// Seconds that a change takes in a group of so many rows.
 fn seconds_of_a_change(rows: i64, asked: &[Asked]) -> f64 {
     const CHANGES: i64 = 40;
@@ -395,6 +493,7 @@ fn seconds_of_a_change(rows: i64, asked: &[Asked]) -> f64 {
         order_by: vec![order(false)],
         functions,
         window: None,
+        time: None,
         emit: Emit::Changes,
         retractable: true,
     };

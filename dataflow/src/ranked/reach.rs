@@ -81,7 +81,7 @@ impl<'a> View<'a> {
     }
 
     /// The boundary of groups of peers so many of them behind one; before it, if negative.
-    fn step(&self, mut boundary: usize, groups: i64) -> usize {
+    pub(super) fn step(&self, mut boundary: usize, groups: i64) -> usize {
         for _ in 0..groups.unsigned_abs() {
             if groups < 0 && boundary > 0 {
                 boundary = self.first_peer(boundary - 1);
@@ -273,7 +273,7 @@ impl<'a> View<'a> {
     }
 
     /// Where the frame of a row begins, or before that.
-    fn frame_start(&self, call: &OverCall, row: usize) -> usize {
+    pub(super) fn frame_start(&self, call: &OverCall, row: usize) -> usize {
         match (&call.frame.start, call.frame.units) {
             (FrameBound::Unbounded, _) => 0,
             (FrameBound::Current, FrameUnits::Rows) => row,
@@ -285,7 +285,7 @@ impl<'a> View<'a> {
     }
 
     /// Where the frame of a row ends; `unknown` where it cannot be said.
-    fn frame_end(&self, call: &OverCall, row: usize, unknown: usize) -> usize {
+    pub(super) fn frame_end(&self, call: &OverCall, row: usize, unknown: usize) -> usize {
         match (&call.frame.end, call.frame.units) {
             (FrameBound::Unbounded, _) => self.total(),
             (FrameBound::Current, FrameUnits::Rows) => row + 1,

@@ -86,6 +86,11 @@ impl Totals {
         Some(KeptState { state: &mut total.state, group, reached: &mut total.reached[group as usize] })
     }
 
+    /// The fewest rows of a group that a call has read; `None` if no call goes on from a state.
+    pub(super) fn reached(&self, group: u32) -> Option<usize> {
+        self.calls.iter().flatten().map(|total| total.reached[group as usize]).min()
+    }
+
     /// Forgets a group.
     pub(super) fn clear(&mut self, group: u32) {
         for total in self.calls.iter_mut().flatten() {

@@ -28,7 +28,13 @@ fn over_fields(plan: &PhysicalPlan, over: &OverPlan) -> (&'static str, Vec<(&'st
         .collect();
     let mut fields = vec![("functions", list(&functions))];
     fields.extend(group_fields(plan, below, &over.partition_by, &over.order_by, over.window.as_ref()));
-    fields.push(("emit", emit_text(plan, over.emit, over.window.as_ref())));
+    match &over.time {
+        Some(time) => {
+            fields.push(("watermark", watermark_text(plan, &time.watermark)));
+            fields.push(("emit", "final, when the watermark passes the row's time".to_string()));
+        }
+        None => fields.push(("emit", emit_text(plan, over.emit, over.window.as_ref()))),
+    }
     ("Over", fields)
 }
 

@@ -10,17 +10,18 @@ use datafusion_expr::{BinaryExpr, Expr, Operator, WindowFrameBound, WindowFrameU
 use datafusion_physical_expr::expressions::{CastExpr, Literal};
 
 use super::aggregate::{constant, no_firing};
-use super::expr::{Physical, column, physical, text};
+use super::expr::{Physical, as_column, column, in_microseconds, physical, text};
 use super::prune::{same_aggregate, same_exprs, same_order, same_window};
 use super::ranked::window_call;
 use super::relation::{Rel, plain_props};
-use super::{Lowering, Result};
+use super::{Lowering, Result, watermark_of};
 use crate::PlanError;
 use crate::logical::{QueryScope, type_name};
 use crate::plan::{
-    AggregateFunction, ChangelogKind, Emit, Frame, FrameBound, FrameUnits, NamedExpr, OverCall, OverFunction, OverPlan, PhysicalOp,
-    SortKey, StateBound,
+    AggregateFunction, ChangelogKind, Emit, Frame, FrameBound, FrameUnits, NamedExpr, OverCall, OverFunction, OverPlan, OverTime,
+    PhysicalOp, SortKey, StateBound, TimeDomain,
 };
+use crate::statement::EmitClause;
 
 impl Lowering<'_> {
     /// Functions over the rows of groups. Those of one group and order are one operator.
@@ -72,7 +73,11 @@ impl Lowering<'_> {
         }
         let append_only = input.props.changelog == ChangelogKind::AppendOnly;
         let mut grouped = self.attached(&input, &partition_by);
-        let emit = self.emit(&input, grouped.as_ref(), false, scope)?;
+        let time = match scope.emit.or_else(|| self.settings.emit()) {
+            Some(EmitClause::Final) if append_only && grouped.is_none() => over_time(&input, &order_by, &functions),
+            _ => None,
+        };
+        let emit = if time.is_some() { Emit::Final } else { self.emit(&input, grouped.as_ref(), false, scope)? };
         for call in &mut functions {
             if let OverFunction::Aggregate(aggregate) = &mut call.function {
                 // A frame moves over rows, and where results change it is moved back.
@@ -80,6 +85,7 @@ impl Lowering<'_> {
             }
         }
         let state = match &grouped {
+            _ if time.is_some() => StateBound::FramePerKey,
             Some(grouped) if grouped.window.watermark.is_some() || emit == Emit::Final => {
                 StateBound::Window { retention_us: grouped.retention_us }
             }
@@ -87,8 +93,8 @@ impl Lowering<'_> {
             _ if !append_only && !input.props.unique_keys.is_empty() => StateBound::PerKey,
             _ => {
                 let message = format!("{} OVER all time keeps every row", functions[0].text);
-                let help = "Add the columns of a window to PARTITION BY, keep the first rows of each group with ROW_NUMBER() … <= n, or say \
-                            ALLOW UNBOUNDED STATE.";
+                let help = "Add the columns of a window to PARTITION BY, keep the first rows of each group with ROW_NUMBER() … <= n, order by \
+                            event time with frames that look back and say EMIT FINAL, or say ALLOW UNBOUNDED STATE.";
                 let name = functions[0].text.split('(').next().unwrap_or_default();
                 self.grows(&input, "OVER keeps every row", message, scope.call(name), help.into(), scope)?
             }
@@ -109,10 +115,15 @@ impl Lowering<'_> {
             props.watermarks = input.props.watermarks.iter().filter(|(place, _)| of_window(place)).cloned().collect();
             props.window = Some(crate::plan::AttachedWindow { closed: emit == Emit::Final, ..window });
         }
+        if time.is_some() {
+            // Rows come out in the epoch in which the watermark passes them, so they are not behind it before.
+            let ordered = order_by.first().and_then(|key| as_column(&key.expr));
+            props.watermarks = input.props.watermarks.iter().filter(|(place, _)| Some(*place) == ordered).cloned().collect();
+        }
         let (sources, span) = (input.sources.clone(), input.window_span);
         let below = self.fuse(&mut input);
         let window = grouped.map(|grouped| grouped.window);
-        let plan = OverPlan { input: below, partition_by, order_by, functions, window, emit, retractable: !append_only };
+        let plan = OverPlan { input: below, partition_by, order_by, functions, window, time, emit, retractable: !append_only };
         let node = self.node(PhysicalOp::Over(plan), props);
         Ok(self.rel(node, sources, span))
     }
@@ -289,9 +300,38 @@ impl Lowering<'_> {
     }
 }
 
+/// The event time by which rows become final one after the other, if the order begins with one and every function looks back from it.
+fn over_time(input: &Rel, order_by: &[SortKey], functions: &[OverCall]) -> Option<OverTime> {
+    let first = order_by.first().filter(|key| !key.descending && matches!(key.data_type, DataType::Timestamp(..)))?;
+    let watermark = watermark_of(&first.expr, input)?;
+    let known = watermark.domain == TimeDomain::EventTime && !watermark.waits_for_end();
+    (known && functions.iter().all(looks_back))
+        .then(|| OverTime { time: in_microseconds(Arc::clone(&first.expr), &first.data_type), watermark })
+}
+
+/// Whether a function reads rows before a row and its peers only, and of rows far before them no more than fits in little.
+fn looks_back(call: &OverCall) -> bool {
+    let back = |bound: &FrameBound| match bound {
+        FrameBound::Current => true,
+        FrameBound::Offset(by) => *by <= 0,
+        FrameBound::Value { text, .. } => text.ends_with("PRECEDING"),
+        FrameBound::Unbounded => false,
+    };
+    let running = matches!(call.frame.start, FrameBound::Unbounded);
+    let frame = back(&call.frame.end) && (running || back(&call.frame.start));
+    match &call.function {
+        OverFunction::RowNumber | OverFunction::Rank | OverFunction::DenseRank => true,
+        OverFunction::PercentRank | OverFunction::CumeDist | OverFunction::Ntile { .. } => false,
+        OverFunction::Shift { rows } => *rows >= 0 && !call.ignore_nulls,
+        OverFunction::Nth { .. } => frame && !(running && call.ignore_nulls),
+        // Values that are kept in the order of rows are all rows.
+        OverFunction::Aggregate(plan) => frame && (plan.order_by.is_empty() || !running),
+    }
+}
+
 /// Whether two operators are equal.
 pub(super) fn same_over(left: &OverPlan, right: &OverPlan) -> bool {
-    (left.input, left.emit) == (right.input, right.emit)
+    (left.input, left.emit, left.time.is_some()) == (right.input, right.emit, right.time.is_some())
         && same_exprs(&left.partition_by, &right.partition_by)
         && same_order(&left.order_by, &right.order_by)
         && left.functions.len() == right.functions.len()

@@ -23,7 +23,7 @@ pub use aggregate::{AggregateClass, AggregateFunction, AggregatePlan, SortKey};
 pub use join::{ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPlan, Retention, SetOperation};
 pub use letter::LetterColumn;
 pub use limits::{AtLimit, EvictBy, Evicted, StateClock, StateLimits};
-pub use over::{Frame, FrameBound, FrameUnits, OverCall, OverFunction, OverPlan};
+pub use over::{Frame, FrameBound, FrameUnits, OverCall, OverFunction, OverPlan, OverTime};
 pub use props::{AttachedWindow, ChangelogKind, Props, StateBound, WatermarkPlan};
 pub use ranked::{RankFunction, TopNPlan};
 pub use recursion::RecursionPlan;
@@ -247,6 +247,7 @@ impl PhysicalOp {
             Self::Aggregate { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. }
             | Self::TopN(TopNPlan { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. })
             | Self::Over(OverPlan { window: Some(WindowPlan { watermark: Some(watermark), .. }), .. }) => vec![watermark],
+            Self::Over(OverPlan { time: Some(time), .. }) => vec![&time.watermark],
             Self::Stateless { steps, .. } => steps.iter().filter_map(Step::watermark).collect(),
             Self::Arrange(ArrangePlan { retention: Some(retention), .. }) => vec![&retention.watermark, &retention.own],
             Self::AsOf(AsOfPlan { mode: AsOfMode::Time { watermarks: Some((left, right)), .. }, .. }) => vec![left, right],

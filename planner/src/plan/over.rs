@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::FieldRef;
 use datafusion_physical_expr::PhysicalExpr;
 
-use super::{AggregatePlan, Emit, NodeId, SortKey, WindowPlan};
+use super::{AggregatePlan, Emit, NodeId, SortKey, WatermarkPlan, WindowPlan};
 
 /// Functions OVER the rows of a group in order. Output columns: the input's, then one for each function.
 ///
@@ -23,10 +23,21 @@ pub struct OverPlan {
     pub functions: Vec<OverCall>,
     /// The window that is part of the group ([`WindowKind::Attached`](super::WindowKind::Attached)): groups are dropped when it has closed.
     pub window: Option<WindowPlan>,
+    /// Rows come out once, when the watermark has passed their time: functions look back only, over input that only adds rows.
+    pub time: Option<OverTime>,
     /// When results come out.
     pub emit: Emit,
     /// The input may take rows back.
     pub retractable: bool,
+}
+
+/// The event time that an order begins with.
+#[derive(Clone, Debug)]
+pub struct OverTime {
+    /// The time in microseconds, over the operator's input.
+    pub time: Arc<dyn PhysicalExpr>,
+    /// What it never falls behind.
+    pub watermark: WatermarkPlan,
 }
 
 /// One function.

@@ -112,6 +112,8 @@ pub enum StateBound {
     Limits,
     /// One entry for each error whose cause has not been taken back.
     PerError,
+    /// For each distinct key the rows of one frame, and those that the watermark has not passed.
+    FramePerKey,
     /// Grows with the input, which ends by itself.
     BoundedInput,
     /// Grows without bound; the statement allowed it.
@@ -131,6 +133,7 @@ impl std::fmt::Display for StateBound {
             Self::RowsPerKey { rows } => write!(f, "{rows} rows per key"),
             Self::Limits => f.write_str("its limits"),
             Self::PerError => f.write_str("one entry per error that stands"),
+            Self::FramePerKey => f.write_str("one frame per key, and rows the watermark has not passed"),
             Self::BoundedInput => f.write_str("the input, which is bounded"),
             Self::Unbounded { why } => write!(f, "unbounded, as allowed: {why}"),
         }

@@ -7,3 +7,6 @@ SELECT window_start, k, v, avg(v) OVER (PARTITION BY window_start, window_end OR
   FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '5' MINUTE));
 ----
 SELECT k, n, ntile(4) OVER (ORDER BY n DESC) AS quarter FROM (SELECT k, count(*) AS n FROM t GROUP BY k);
+----
+SELECT ts, k, v, rank() OVER w AS place, sum(v) OVER (PARTITION BY k ORDER BY ts ROWS BETWEEN 3 PRECEDING AND CURRENT ROW) AS near
+  FROM t WINDOW w AS (PARTITION BY k ORDER BY ts) EMIT FINAL;
