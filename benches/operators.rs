@@ -1,16 +1,22 @@
 //! Keyed state: rows a second through a tumbling count with one worker, over few keys and over many, from ready batches through the whole
-//! engine. `cargo bench --bench operators -- [--rows 10000000] [--workers 1]`; `--only session` picks by name.
+//! engine. `cargo bench --bench operators -- [--rows 10000000] [--workers 1]`; `--only session` picks by name. `cpu ns` is processor time
+//! a row, to compare a case with one hot key (three rows of ten) with the one without.
+//!
+//! `--arranged 5000000` measures what an arranged row takes in memory instead, and `--flat 10000000` what joins bounded by time hold while
+//! so many rows of each side are read.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
 use tidemark_connectors::sink::Placement;
+use tidemark_connectors::source::{Chunk, ChunkBody, ConnectorError, PartitionReader, Read};
 use tidemark_dataflow::control::Control;
 use tidemark_dataflow::run::{RunConfig, run};
-use tidemark_testing::batches::BatchIo;
+use tidemark_testing::batches::{BatchIo, OpenRelation};
+use tidemark_testing::flat::{self, BOUNDED_BY_TIME, held_by_tenths};
 use tidemark_testing::random::Random;
 use tidemark_testing::run::plan;
 
@@ -24,6 +30,12 @@ const BATCH: usize = 8_192;
 const RATE: usize = 100_000;
 
 fn main() {
+    if support::argument("flat").is_some() {
+        return flat(support::number("flat", 10_000_000));
+    }
+    if support::argument("arranged").is_some() {
+        return arranged(support::number("arranged", 5_000_000));
+    }
     let rows = support::number("rows", 10_000_000) as usize;
     let workers = support::number("workers", 1) as usize;
     let both: &[usize] = &[1_000, 1_000_000];
@@ -43,15 +55,16 @@ fn main() {
         ),
         ("all time, count and sum", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT FINAL", 2, both, 1),
         ("all time, EMIT CHANGES", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT CHANGES", 2, both, 1),
+        ("all time, EMIT CHANGES, one hot", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT CHANGES", 2, both, 1),
         ("all time, distinct", "SELECT DISTINCT k FROM t", 0, both, 1),
         ("join with distinct keys", JOIN, 0, both, 1),
-        (HOT, JOIN, 0, both, 1),
+        ("join with distinct keys, one hot", JOIN, 0, both, 1),
     ];
     let only = support::argument("only").unwrap_or_default();
     let mut table = Vec::new();
     for (name, sql, count_column, keys, windows) in cases.into_iter().filter(|case| case.0.contains(&only)) {
         for keys in keys.iter().copied() {
-            let batches = batches(rows, keys, name == HOT);
+            let batches = batches(rows, keys, name.ends_with("one hot"));
             let counted = Arc::new(AtomicI64::new(0));
             let sum = Arc::clone(&counted);
             let on_write = Arc::new(move |rows: &RecordBatch, diffs: Option<&[i64]>| {
@@ -66,10 +79,10 @@ fn main() {
             let io = BatchIo::ready(vec![batches], Placement::EachWorker, on_write);
             let text = format!("CREATE SOURCE t (k BIGINT, ts TIMESTAMP(6), WATERMARK FOR ts AS ts) WITH (connector = 'test'); {sql};");
             let program = plan(&text).unwrap_or_else(|errors| panic!("{errors:#?}"));
-            let start = Instant::now();
+            let (start, cpu) = (Instant::now(), support::all_time());
             let config = RunConfig { workers, ..RunConfig::default() };
             run(Arc::new(program.plan.expect("there is a query")), &io, &config, &Control::new()).unwrap_or_else(|error| panic!("{error}"));
-            let seconds = start.elapsed().as_secs_f64();
+            let (seconds, cpu) = (start.elapsed().as_secs_f64(), support::all_time() - cpu);
             if count_column > 0 {
                 assert_eq!(counted.load(Relaxed), (rows * windows) as i64, "{name}: rows were lost");
             }
@@ -80,16 +93,15 @@ fn main() {
                 workers.to_string(),
                 format!("{rate:.2}"),
                 format!("{:.2}", rate / workers as f64),
+                format!("{:.0}", cpu * 1e9 / rows as f64),
             ]);
         }
     }
-    support::table(&["operator", "keys", "workers", "M rows/s", "per core"], &table);
+    support::table(&["operator", "keys", "workers", "M rows/s", "per core", "cpu ns"], &table);
 }
 
 /// Every row meets one.
 const JOIN: &str = "SELECT t.k, t.ts FROM t JOIN (SELECT DISTINCT k FROM t) AS d ON t.k = d.k ALLOW UNBOUNDED STATE";
-/// The case with three rows of ten on one key.
-const HOT: &str = "join with distinct keys, one hot";
 
 fn batches(rows: usize, keys: usize, hot: bool) -> Vec<RecordBatch> {
     let mut random = Random::new(1);
@@ -105,4 +117,78 @@ fn batches(rows: usize, keys: usize, hot: bool) -> Vec<RecordBatch> {
             RecordBatch::try_from_iter([("k", k), ("ts", ts)]).expect("columns are of one length")
         })
         .collect()
+}
+
+/// What joins hold that are bounded by time.
+fn flat(rows: u64) {
+    let mut table = Vec::new();
+    for (name, query) in BOUNDED_BY_TIME {
+        let held = held_by_tenths(query, rows, 2);
+        let megabytes = held.iter().map(|bytes| format!("{:.1}", *bytes as f64 / 1e6));
+        table.push([name.to_owned(), (rows / flat::RATE).to_string()].into_iter().chain(megabytes).collect());
+    }
+    let tenths = ["10 %", "20 %", "30 %", "40 %", "50 %", "60 %", "70 %", "80 %", "90 %", "100 %"];
+    support::table(&[&["MB held at most", "seconds of events"], &tenths[..]].concat(), &table);
+}
+
+/// Rows that stay: their key, a number and a text of twenty letters.
+struct Arranged {
+    rows: u64,
+    next: u64,
+    over: Arc<AtomicBool>,
+}
+
+impl PartitionReader for Arranged {
+    fn next(&mut self) -> Result<Read, ConnectorError> {
+        if self.next == self.rows {
+            return Ok(if self.over.load(Relaxed) { Read::End } else { Read::Pending });
+        }
+        let numbers = self.next..self.rows.min(self.next + BATCH as u64);
+        let columns: [(&str, ArrayRef); 3] = [
+            ("k", Arc::new(Int64Array::from_iter_values(numbers.clone().map(|n| (n * 7_919) as i64)))),
+            ("v", Arc::new(Int64Array::from_iter_values(numbers.clone().map(|n| n as i64)))),
+            ("s", Arc::new(StringArray::from_iter_values(numbers.clone().map(|n| format!("{n:020}"))))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).map_err(|error| ConnectorError::new("arranged", error))?;
+        let offset = std::mem::replace(&mut self.next, numbers.end);
+        Ok(Read::Chunk(Chunk { offset, bytes: 50 * (numbers.end - offset), body: ChunkBody::Rows(batch) }))
+    }
+}
+
+/// What an arranged row takes: a stream that is kept for another that has nothing.
+fn arranged(rows: u64) {
+    let text = "CREATE SOURCE t (k BIGINT, v BIGINT, s VARCHAR) WITH (connector = 'test', bounded = 'false');
+                CREATE SOURCE none (k BIGINT, v BIGINT, s VARCHAR) WITH (connector = 'test', bounded = 'false');
+                CREATE SINK out WITH (connector = 'test') AS
+                SELECT t.v, t.s FROM t JOIN none ON t.k = none.k ALLOW UNBOUNDED STATE;";
+    let plan = Arc::new(plan(text).unwrap_or_else(|errors| panic!("{errors:#?}")).plan.expect("there is a query"));
+    let over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&over);
+    let open: OpenRelation = Arc::new(move |name| {
+        let rows = if name == "t" { rows } else { 0 };
+        vec![Box::new(Arranged { rows, next: 0, over: Arc::clone(&stop) })]
+    });
+    let io = BatchIo::relations(open, Placement::OneWorker, Arc::new(|_, _| {}));
+    let control = Control::new();
+    let watched = Arc::clone(&control);
+    let before = support::memory();
+    let watcher = std::thread::spawn(move || {
+        while watched.report().sources.iter().map(|source| source.rows).sum::<u64>() < rows {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // The last merges give back what they were made of.
+        std::thread::sleep(Duration::from_secs(2));
+        let report = watched.report();
+        assert!(report.operators.iter().map(|operator| operator.groups).sum::<u64>() >= rows, "all rows are arranged");
+        let (bytes, resident) = (report.operators.iter().map(|operator| operator.state_bytes).sum::<u64>(), support::memory() - before);
+        over.store(true, Relaxed);
+        (bytes, resident)
+    });
+    run(plan, &io, &RunConfig::default(), &control).unwrap_or_else(|error| panic!("{error}"));
+    let (bytes, resident) = watcher.join().expect("the watcher ends");
+    // Two numbers of nine bytes; a text of twenty in three blocks of nine, and one.
+    let own = 2.0 * 9.0 + 28.0;
+    let each = |bytes: u64| format!("{:.1}", bytes as f64 / rows as f64);
+    let line = vec!["join".into(), rows.to_string(), format!("{own}"), each(bytes), each(resident), format!("{:.1}", 1.6 * own + 16.0)];
+    support::table(&["arranged", "rows", "bytes of a row", "held", "resident", "goal"], &[line]);
 }

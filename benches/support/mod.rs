@@ -35,6 +35,11 @@ pub(crate) fn peak_memory() -> u64 {
     status("VmHWM:")
 }
 
+/// Memory this process holds, in bytes.
+pub(crate) fn memory() -> u64 {
+    status("VmRSS:")
+}
+
 fn status(key: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();

@@ -92,7 +92,8 @@ pub fn plan_text(text: &str, context: &PlanContext<'_>) -> Result<Program, Vec<P
         errors.dedup();
         return Err(errors);
     }
-    let Planner { lowering, outputs, settings, mut warnings, .. } = planner;
+    let Planner { mut lowering, outputs, settings, mut warnings, .. } = planner;
+    warnings.extend(lowering.take_warnings());
     let plan = (!lowering.is_empty()).then(|| lowering.finish());
     if plan.is_none() && outputs.is_empty() && !statements.is_empty() {
         let hint =
@@ -318,11 +319,13 @@ impl<'a> Planner<'a> {
                 let plan = self.view(create)?;
                 let mut lowering = Lowering::new(self.lines);
                 self.print(&create.query, plan, &mut lowering)?;
+                self.warnings.extend(lowering.take_warnings());
                 physical_text(&lowering.finish(), explained.format)
             }
             (ExplainLevel::Physical, statement) => {
                 let mut lowering = Lowering::new(self.lines);
                 self.run(statement, &mut lowering)?;
+                self.warnings.extend(lowering.take_warnings());
                 physical_text(&lowering.finish(), explained.format)
             }
             (_, statement) => {

@@ -4,6 +4,7 @@
 
 pub mod batches;
 pub mod capture;
+pub mod flat;
 pub mod late;
 pub mod memory;
 pub mod oracle;

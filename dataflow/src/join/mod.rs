@@ -4,7 +4,8 @@
 //! anti and mark joins, what becomes of rows with and without such a match. Multiplicities are those of bags.
 //! **Time.** A pair has the later of its rows' times. Rows without a match come out as the epoch closes and are taken back in the
 //! epoch that brings one.
-//! **State.** That of the arrangements.
+//! **State.** That of the arrangements. Rows of a side are let go of when the other has ended, unless they decide which of its rows have
+//! a match.
 //! **Changelog.** Inner and semi joins of append-only relations are append-only; otherwise retract.
 //! **Errors.** A pair for which the residual cannot be evaluated is an error, and no match.
 //!

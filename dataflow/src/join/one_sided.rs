@@ -5,7 +5,7 @@
 //! two more things about the other side as a whole: whether it is empty, and whether it holds a null key ([`Regime`]).
 //! **Time.** When the frontiers of both have passed an epoch, only keys that it touched are visited: the rows that were there
 //! before, those that came, and how many matches there are before and after. Each epoch's net changes come out at its time.
-//! **State.** That of the arrangements.
+//! **State.** That of the arrangements. Once theirs has ended, nothing changes for rows of ours that have come, and they are let go of.
 //! **Changelog.** In: any. Out: retract.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -137,7 +137,8 @@ impl OneSided {
 
 /// One arranged input, as far as it has been worked off.
 struct Input {
-    trace: RowTrace<Epoch>,
+    /// `None`: nothing asks for old rows any more.
+    trace: Option<RowTrace<Epoch>>,
     /// Everything in the trace before this is old.
     acknowledged: Antichain<Epoch>,
     /// Behind it: not, or only in part, worked off.
@@ -146,11 +147,12 @@ struct Input {
 
 impl Input {
     fn new(trace: RowTrace<Epoch>) -> Self {
-        Self { trace, acknowledged: Antichain::from_elem(0), fresh: VecDeque::new() }
+        Self { trace: Some(trace), acknowledged: Antichain::from_elem(0), fresh: VecDeque::new() }
     }
 
     fn old(&mut self) -> Vec<Reader<Epoch>> {
-        let batches = self.trace.batches_through(self.acknowledged.borrow()).expect("held back from merging");
+        let Some(trace) = &mut self.trace else { return Vec::new() };
+        let batches = trace.batches_through(self.acknowledged.borrow()).expect("held back from merging");
         batches.into_iter().map(Reader::new).collect()
     }
 
@@ -160,9 +162,17 @@ impl Input {
 
     /// Everything before `through` has been worked off; of the rest of the dataflow, nothing before `since` is asked for.
     fn advance(&mut self, through: Option<Epoch>) {
-        let worked_off = |span: &Span<Epoch, _>| match (span.upper().iter().next(), through) {
+        let all_before = |span: &Span<Epoch, RowsBatch<Epoch>>, through: Epoch| {
+            let mut chunks = span.inner.iter().flat_map(|batch| &batch.chunks);
+            chunks.all(|chunk| match &*chunk.times {
+                Column::Same(time, _) => *time < through,
+                Column::Each(times) => times.iter().all(|time| *time < through),
+            })
+        };
+        let worked_off = |span: &Span<Epoch, RowsBatch<Epoch>>| match (span.upper().iter().next(), through) {
             (Some(upper), Some(through)) => *upper <= through,
-            (None, Some(_)) => false,
+            // The last of a side that has ended.
+            (None, Some(through)) => all_before(span, through),
             (_, None) => true,
         };
         while let Some(span) = self.fresh.pop_front_if(|span| worked_off(span)) {
@@ -170,12 +180,13 @@ impl Input {
                 self.acknowledged.clone_from(span.upper());
             }
         }
+        let Some(trace) = &mut self.trace else { return };
         if self.fresh.is_empty() {
-            self.trace.advance_upper(&mut self.acknowledged);
+            trace.advance_upper(&mut self.acknowledged);
         }
         let since = through.map_or_else(Antichain::new, Antichain::from_elem);
-        self.trace.set_logical_compaction(since.borrow());
-        self.trace.set_physical_compaction(self.acknowledged.borrow());
+        trace.set_logical_compaction(since.borrow());
+        trace.set_physical_compaction(self.acknowledged.borrow());
     }
 }
 
@@ -249,6 +260,11 @@ pub(super) fn one_sided<'scope>(
                     errors_session.session(&held[1].delayed(&time)).give(error);
                 }
             });
+            // Nothing of theirs is to come, here or, where the whole of theirs counts, elsewhere.
+            let over = |input: usize| frontiers[input].frontier().is_empty();
+            if over(frontiers.len() - 1) && (work.join.outcome != Outcome::NotIn || over(0)) {
+                work.theirs_ended();
+            }
             match frontier {
                 Some(frontier) => held.iter_mut().for_each(|capability| capability.downgrade(&frontier)),
                 None => capabilities = None,
@@ -305,6 +321,13 @@ impl Work {
         for (time, rows, nulls) in totals.drain(..) {
             let sum = self.changes.entry(time).or_default();
             *sum = (sum.0 + rows, sum.1 + nulls);
+        }
+    }
+
+    /// Old rows of ours are asked for when the other side changes, or when they come out because they are final.
+    fn theirs_ended(&mut self) {
+        if self.theirs.fresh.is_empty() && self.changes.is_empty() && self.floor.is_none() {
+            self.ours.trace = None;
         }
     }
 

@@ -54,6 +54,15 @@ pub(super) struct Case {
     waits: Vec<bool>,
     workers: usize,
     bound: Option<Bound>,
+    /// The right side has all its changes by the end of this epoch, and ends.
+    right_ends: Option<usize>,
+}
+
+impl Case {
+    /// Whether rows of left are let go of once right has ended.
+    fn lets_left_go(&self) -> bool {
+        self.right_ends.is_some() && self.bound.is_none() && !matches!(self.kind, JoinKind::Right | JoinKind::Full)
+    }
 }
 
 /// A join bounded by time: `v` is the time, `right <= left + ahead[0]` and `left <= right + ahead[1]`.
@@ -224,7 +233,7 @@ fn run(case: &Case) -> Output {
         let (index, peers) = (worker.index(), worker.peers());
         let metrics = Arc::new(Metrics::new(&plan, peers));
         let probe = Handle::new();
-        let mut inputs = [(); 2].map(|()| InputHandle::<u64, NoopBuilder<Batch>>::new_with_builder());
+        let mut inputs = [(); 2].map(|()| Some(InputHandle::<u64, NoopBuilder<Batch>>::new_with_builder()));
         let mut updates = InputHandle::<u64, CapacityContainerBuilder<Vec<WatermarkUpdate>>>::new();
         let judged = judge(&case);
         worker.dataflow::<u64, _, _>(|scope| {
@@ -232,7 +241,7 @@ fn run(case: &Case) -> Output {
             let partitions = |_| peers;
             let arrangements: Vec<_> = (0..2)
                 .map(|side| {
-                    let stream = inputs[side].to_stream(scope);
+                    let stream = inputs[side].as_mut().expect("open").to_stream(scope);
                     let node = plan.node(NodeId(2 + side as u32));
                     let PhysicalOp::Arrange(arrange_plan) = &node.op else { unreachable!() };
                     let waited = arrange_plan.retention.as_ref().and_then(|retention| conditions(&plan, node.id, retention));
@@ -263,7 +272,8 @@ fn run(case: &Case) -> Output {
             .probe_with(&probe);
         });
         for (epoch, changes) in judged.changes.iter().enumerate() {
-            for (side, input) in inputs.iter_mut().enumerate() {
+            for (side, open) in inputs.iter_mut().enumerate() {
+                let Some(input) = open else { continue };
                 // Worker by worker, some rows at a time.
                 let ours: Vec<&Judged> = changes.iter().filter(|change| change.side == side && change.partition == index).collect();
                 for rows in ours.chunks(3) {
@@ -279,11 +289,25 @@ fn run(case: &Case) -> Output {
                     updates.send(update);
                 }
                 input.advance_to(epoch as u64 + 1);
+                if side == 1 && case.right_ends == Some(epoch) {
+                    *open = None;
+                }
             }
             updates.advance_to(epoch as u64 + 1);
             if case.waits[epoch % case.waits.len()] {
                 worker.step_while(|| probe.less_than(&(epoch as u64 + 1)));
             }
+        }
+        if case.lets_left_go() {
+            let held = || metrics.operator(2).held[index].1.load(std::sync::atomic::Ordering::Relaxed);
+            let mut steps = 0;
+            while held() > 0 && steps < 100_000 {
+                worker.step();
+                // Others may be far behind.
+                std::thread::sleep(std::time::Duration::from_micros(50));
+                steps += 1;
+            }
+            assert_eq!(held(), 0, "the other side has ended, this one keeps nothing");
         }
         drop(inputs);
         drop(updates);
@@ -441,6 +465,7 @@ fn case(kind: JoinKind, steps: Vec<Step>, keys: u8, flags: u8, waits: Vec<bool>,
         waits,
         workers,
         bound: None,
+        right_ends: None,
     }
 }
 
@@ -503,6 +528,24 @@ proptest! {
             _ => false,
         };
         let case = Case { kind, same_side: false, bound: Some(Bound { ahead: [left, right], when_final }), ..case };
+        check(&case)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_side_that_ends(case in cases(JoinKind::Inner, false), kind in 0..8usize, end in 0..4usize) {
+        use JoinKind::*;
+        let (kind, null_aware) =
+            [(Inner, false), (Left, false), (Right, false), (Full, false), (LeftSemi, false), (LeftAnti, false), (LeftMark, false), (LeftAnti, true)][kind];
+        let end = end.min(case.epochs.len() - 1);
+        let mut epochs = case.epochs.clone();
+        let late: Vec<_> = epochs[end..].iter_mut().flat_map(|changes| changes.extract_if(.., |change| change.0 == 1).collect::<Vec<_>>()).collect();
+        epochs[end].extend(late);
+        let case = Case { kind, epochs, same_side: false, right_ends: Some(end), ..case };
+        let case = if null_aware { Case { null_aware, residual: false, null_equals_null: false, keys: Keys::One, ..case } } else { case };
         check(&case)?;
     }
 }

@@ -14,13 +14,13 @@ use super::expr::{Physical, as_column, columns, physical, remap};
 use super::relation::{Rel, plain_props};
 use super::time_bound::{self, Bounds};
 use super::{Lowering, Result};
-use crate::PlanError;
 use crate::logical::{QueryScope, SUBQUERY, type_name};
-use crate::optimize::exactly_one;
+use crate::optimize::{at_most_one, exactly_one};
 use crate::plan::{
     ArrangePlan, ChangelogKind, JoinKind, JoinPlan, NodeId, PhysicalOp, Props, Retention, SourceId, StateBound, WatermarkPlan,
 };
 use crate::statement::EmitClause;
+use crate::{PlanError, Span};
 
 /// One side of a join, as it is arranged.
 pub(super) struct Side {
@@ -72,6 +72,7 @@ impl Lowering<'_> {
         // The other side has one row at any time: nobody goes without a match.
         let matched = kind == JoinKind::Left && condition.on.is_empty() && condition.residual.is_none() && exactly_one(right_plan);
         let kind = if matched { JoinKind::Inner } else { kind };
+        self.warn_of_cost(kind, [left_plan, right_plan], &condition, &bounds, self.join_span(join, scope));
         let (left_keys, right_keys) = condition.on.into_iter().unzip();
         let sides = [Side { rel: left, keys: left_keys }, Side { rel: right, keys: right_keys }];
         let shape = Shape {
@@ -94,6 +95,24 @@ impl Lowering<'_> {
         let error = PlanError::new("plan::volatile", "a random value in the condition of a join", self.join_span(join, scope))
             .help("Compute it in a column before the rows are joined.");
         Err(vec![error])
+    }
+
+    /// Without an equality between the sides each row is compared with all rows of the other.
+    fn warn_of_cost(&mut self, kind: JoinKind, plans: [&LogicalPlan; 2], condition: &Condition, bounds: &Bounds, span: Span) {
+        let asks_for_any = !matches!(kind, JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full);
+        let few = plans.into_iter().any(|plan| at_most_one(plan) || is_written_out(plan));
+        let near = bounds.left.is_some() && bounds.right.is_some();
+        if !condition.on.is_empty() || few || near || (asks_for_any && condition.residual.is_none()) {
+            return;
+        }
+        let warning = PlanError::new("plan::no_equality", "this join compares every row with every row", span)
+            .label("no column of one side equals one of the other")
+            .help(
+                "Add an equality, such as a.id = b.id: without one a change costs as much as the other side has rows, all on one worker.",
+            );
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 
     /// Makes the condition physical. Keys of two types get one.
@@ -142,7 +161,7 @@ impl Lowering<'_> {
     fn joined(&mut self, sides: [Side; 2], shape: Shape, bounds: Bounds, join: &Join, scope: &QueryScope) -> Result<Rel> {
         let [left, right] = &sides;
         let span = self.join_span(join, scope);
-        let states = self.join_states(&sides, &bounds, span, scope)?;
+        let states = self.join_states(&sides, shape.kind, &bounds, span, scope)?;
         let widths = [left.rel.schema().fields().len(), right.rel.schema().fields().len()];
         // Columns that the logical plan does not have are not passed on, but one column there must be.
         let mut output: Vec<usize> = (0..shape.widths[0]).collect();
@@ -192,13 +211,23 @@ impl Lowering<'_> {
     }
 
     /// What bounds the rows each side keeps, if something does or the statement allows that nothing does.
-    fn join_states(&self, sides: &[Side; 2], bounds: &Bounds, span: crate::Span, scope: &QueryScope) -> Result<[StateBound; 2]> {
+    fn join_states(&self, sides: &[Side; 2], kind: JoinKind, bounds: &Bounds, span: Span, scope: &QueryScope) -> Result<[StateBound; 2]> {
         let allowed = scope.allow_unbounded_state || self.settings.allow_unbounded_state();
-        let of = |side: &Side, retention: &Option<Retention>| -> Option<StateBound> {
+        // Rows meet what the other side has by now, and wait for what it may yet get, unless they decide which of its rows have a match.
+        let passes = match kind {
+            JoinKind::Inner => [true, true],
+            JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark => [true, false],
+            JoinKind::Right => [false, true],
+            JoinKind::Full => [false, false],
+        };
+        let of = |place: usize, retention: &Option<Retention>| -> Option<StateBound> {
+            let side = &sides[place];
             if side.rel.props.bounded {
                 Some(StateBound::BoundedInput)
             } else if let Some(retention) = retention {
                 Some(StateBound::Window { retention_us: retention.slack_us.max(0).saturating_add(retention.watermark.delay_us.max(0)) })
+            } else if passes[place] && sides[1 - place].rel.props.bounded {
+                Some(StateBound::UntilOtherEnds)
             } else if self.is_per_key(side.rel.base) {
                 Some(StateBound::PerKey)
             } else if allowed {
@@ -207,7 +236,7 @@ impl Lowering<'_> {
                 None
             }
         };
-        match (of(&sides[0], &bounds.left), of(&sides[1], &bounds.right)) {
+        match (of(0, &bounds.left), of(1, &bounds.right)) {
             (Some(left), Some(right)) => Ok([left, right]),
             (left, right) => {
                 let names = |side: &Side| {
@@ -243,7 +272,7 @@ impl Lowering<'_> {
     }
 
     /// Where a join was written.
-    pub(super) fn join_span(&self, join: &Join, scope: &QueryScope) -> crate::Span {
+    pub(super) fn join_span(&self, join: &Join, scope: &QueryScope) -> Span {
         let is_side = |plan: &LogicalPlan, name: &str| {
             plan.schema().iter().any(|(qualifier, _)| qualifier.is_some_and(|it| it.table().eq_ignore_ascii_case(name)))
         };
@@ -276,6 +305,17 @@ struct Shape {
 fn both_schemas(left: &DFSchema, right: &DFSchema) -> datafusion_common::Result<DFSchema> {
     let fields = left.iter().chain(right.iter()).map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
     DFSchema::new_with_metadata(fields, left.metadata().clone())
+}
+
+/// Rows that stand in the statement.
+fn is_written_out(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => true,
+        LogicalPlan::Projection(it) => is_written_out(&it.input),
+        LogicalPlan::Filter(it) => is_written_out(&it.input),
+        LogicalPlan::SubqueryAlias(it) => is_written_out(&it.input),
+        _ => false,
+    }
 }
 
 fn is_true(expr: &Physical) -> bool {

@@ -72,6 +72,8 @@ pub(crate) struct Lowering<'a> {
     /// Where options of queries were written that something does.
     state_used: BTreeSet<Span>,
     recursions: recursion::Recursions,
+    /// What is allowed, and worth knowing.
+    warnings: Vec<PlanError>,
 }
 
 impl<'a> Lowering<'a> {
@@ -86,7 +88,13 @@ impl<'a> Lowering<'a> {
             corrects: false,
             state_used: BTreeSet::new(),
             recursions: recursion::Recursions::default(),
+            warnings: vec![],
         }
+    }
+
+    /// What is allowed, and worth knowing, of the statements so far.
+    pub(crate) fn take_warnings(&mut self) -> Vec<PlanError> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// The settings for the statements that follow.
@@ -120,11 +128,12 @@ impl<'a> Lowering<'a> {
 
     /// A node: the one that is there already, if an equal one is.
     fn node(&mut self, op: PhysicalOp, props: Props) -> NodeId {
-        if let Some(node) = self
-            .nodes
-            .iter()
-            .find(|node| prune::same(&node.op, &op) && node.props.schema == props.schema && node.props.limits == props.limits)
-        {
+        let same = |node: &&mut Node| prune::same(&node.op, &op) && node.props.schema == props.schema && node.props.limits == props.limits;
+        if let Some(node) = self.nodes.iter_mut().find(same) {
+            // Of two that read it, one may have to keep what the other lets go of.
+            if node.props.state == StateBound::UntilOtherEnds {
+                node.props.state = props.state;
+            }
             return node.id;
         }
         let id = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));

@@ -39,7 +39,7 @@ mod subqueries;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use single_row::exactly_one;
+pub(crate) use single_row::{at_most_one, exactly_one};
 use subqueries::SubqueriesToJoins;
 
 /// The rules, in order.

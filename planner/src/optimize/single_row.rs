@@ -78,7 +78,8 @@ pub(crate) fn exactly_one(plan: &LogicalPlan) -> bool {
     }
 }
 
-fn at_most_one(plan: &LogicalPlan) -> bool {
+/// A relation that has no more than one row at any time.
+pub(crate) fn at_most_one(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(it) => at_most_one(&it.input),
         LogicalPlan::Filter(it) => at_most_one(&it.input),

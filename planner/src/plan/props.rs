@@ -116,6 +116,8 @@ pub enum StateBound {
     FramePerKey,
     /// Grows with the input, which ends by itself.
     BoundedInput,
+    /// Grows until the other side of the join, which ends by itself, has ended. Then nothing is kept.
+    UntilOtherEnds,
     /// Grows without bound; the statement allowed it.
     Unbounded {
         /// What grows.
@@ -135,6 +137,7 @@ impl std::fmt::Display for StateBound {
             Self::PerError => f.write_str("one entry per error that stands"),
             Self::FramePerKey => f.write_str("one frame per key, and rows the watermark has not passed"),
             Self::BoundedInput => f.write_str("the input, which is bounded"),
+            Self::UntilOtherEnds => f.write_str("the input until the other side ends"),
             Self::Unbounded { why } => write!(f, "unbounded, as allowed: {why}"),
         }
     }

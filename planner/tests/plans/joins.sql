@@ -42,3 +42,11 @@ SELECT a.x, b.y FROM a LEFT JOIN b ON a.id = b.id AND b.ts BETWEEN a.ts AND a.ts
 SELECT a.x, b.y FROM a LEFT JOIN b ON a.id = b.id AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '10' SECOND;
 ----
 SELECT p.n, q.n AS m FROM (SELECT id, count(*) AS n FROM a GROUP BY id) AS p JOIN (SELECT id, count(*) AS n FROM b GROUP BY id) AS q ON p.id = q.id;
+----
+SELECT a.x, c.z FROM a JOIN c ON a.id = c.id;
+----
+SELECT a.x, c.z FROM c RIGHT JOIN a ON a.id = c.id;
+----
+SELECT x FROM a WHERE id NOT IN (SELECT id FROM c);
+----
+SELECT a.x, b.y, c.z FROM a JOIN c ON a.id = c.id JOIN b ON a.id = b.id ALLOW UNBOUNDED STATE;

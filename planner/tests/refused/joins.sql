@@ -5,7 +5,9 @@ CREATE SOURCE d (id INT, w DOUBLE) WITH (connector = 'file', path = 'd.ndjson');
 ----
 SELECT a.x, b.y FROM a JOIN b ON a.id = b.id AND a.ts > b.ts;
 ----
-SELECT a.x, c.z FROM a JOIN c ON a.id = c.id;
+SELECT a.x, c.z FROM c LEFT JOIN a ON a.id = c.id;
+----
+SELECT a.x, c.z FROM a FULL JOIN c ON a.id = c.id;
 ----
 SELECT a.x, b.y FROM a JOIN b ON a.id = b.id WITHIN 5m;
 ----
