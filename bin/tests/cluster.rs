@@ -112,6 +112,49 @@ fn partitions_are_divided_and_rows_come_out_once() {
     }
 }
 
+/// In one file by process 0, in order, or in a file of each process: the rows are those of one worker.
+#[test]
+fn files_hold_the_same_rows_in_any_shape() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for part in 0..4 {
+        let lines: String = (0..300).map(|row| format!("{},{row}\n", row % 11)).collect();
+        std::fs::write(folder.path().join(format!("in-{part}.csv")), format!("k,v\n{lines}")).expect("a file");
+    }
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let sql = |per_process: bool, out: &str| {
+        format!(
+            "CREATE SOURCE t (k BIGINT, v BIGINT) WITH (connector = 'file', path = '{}'); \
+             CREATE SINK out WITH (connector = 'file', path = '{}', \"per-process\" = '{per_process}') AS SELECT k, v * 2 AS w FROM t WHERE v > 7",
+            path("in-*.csv"),
+            path(out)
+        )
+    };
+    let mut expected: Option<Vec<String>> = None;
+    for (processes, workers) in [(1_usize, "1"), (1, "4"), (2, "2"), (4, "1")] {
+        for per_process in [false, true] {
+            let name = format!("out{processes}{workers}.csv");
+            let statements = sql(per_process, &name);
+            let ran = match processes {
+                1 => tidemark(&["run", "-q", "-w", workers, "-e", &statements]),
+                _ => tidemark(&["cluster", "-q", "-n", &processes.to_string(), "-w", workers, "-e", &statements]),
+            };
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            let stem = name.trim_end_matches(".csv");
+            let files = if per_process { (0..processes).map(|it| format!("{stem}-{it}.csv")).collect() } else { vec![name.clone()] };
+            let texts: Vec<String> = files.iter().map(|file| std::fs::read_to_string(path(file)).expect("written")).collect();
+            assert!(texts.iter().all(|text| text.starts_with("k,w\n") && text.lines().count() > 1), "{texts:?}");
+            let mut rows: Vec<String> = texts.iter().flat_map(|text| text.lines().skip(1).map(str::to_owned)).collect();
+            rows.sort_unstable();
+            assert_eq!(&rows, expected.get_or_insert_with(|| rows.clone()), "{processes}x{workers}, per process: {per_process}");
+            assert_eq!(rows.len(), 4 * 292);
+        }
+    }
+    let counts =
+        sql(true, "n.csv").replace("SELECT k, v * 2 AS w FROM t WHERE v > 7", "SELECT k, count(*) AS n FROM t GROUP BY k EMIT CHANGES");
+    let refused = tidemark(&["run", "-e", &counts]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("is for rows that are only added"), "{refused:?}");
+}
+
 #[test]
 fn an_interrupt_of_one_ends_all() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -18,11 +18,11 @@ pub trait Io: Send + Sync {
     /// Where a sink wants its rows.
     fn placement(&self, plan: &SinkPlan) -> Placement;
 
-    /// Opens a sink. Called once, or once per worker, as its placement says.
+    /// Opens a sink. Called once, or once for each process or worker, as its placement says; `place` is the number of that.
     ///
     /// # Errors
     /// When the outside world refuses.
-    fn open_sink(&self, plan: &SinkPlan, worker: usize) -> Result<Box<dyn Sink>, ConnectorError>;
+    fn open_sink(&self, plan: &SinkPlan, place: usize) -> Result<Box<dyn Sink>, ConnectorError>;
 
     /// Opens a dead-letter file, or what else a path names, for appending.
     ///

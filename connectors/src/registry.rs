@@ -153,12 +153,16 @@ impl Io for Connectors {
     }
 
     fn placement(&self, plan: &SinkPlan) -> Placement {
-        if plan.connector == blackhole::SPEC.name { Placement::EachWorker } else { Placement::OneWorker }
+        match plan.connector.as_str() {
+            name if name == blackhole::SPEC.name => Placement::EachWorker,
+            "file" if file::per_process(&plan.options) => Placement::EachProcess,
+            _ => Placement::OneWorker,
+        }
     }
 
-    fn open_sink(&self, plan: &SinkPlan, _worker: usize) -> Result<Box<dyn Sink>, ConnectorError> {
+    fn open_sink(&self, plan: &SinkPlan, place: usize) -> Result<Box<dyn Sink>, ConnectorError> {
         match plan.connector.as_str() {
-            "file" => file::open_sink(plan),
+            "file" => file::open_sink(plan, place),
             "stdout" => stdout::open(plan, &self.stdout, self.style),
             #[cfg(feature = "kafka")]
             "kafka" => kafka::open_sink(plan),

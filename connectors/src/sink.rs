@@ -42,6 +42,8 @@ pub struct SinkReport {
 pub enum Placement {
     /// All at one worker, in order.
     OneWorker,
+    /// Each process has its own sink, for the rows of its workers.
+    EachProcess,
     /// Each worker has its own sink.
     EachWorker,
 }

@@ -57,10 +57,11 @@ impl OpenSinks {
         let mut sinks = Vec::new();
         for (plan, placement) in plans.iter().zip(&placements) {
             let here = match placement {
-                Placement::OneWorker => usize::from(first == 0),
-                Placement::EachWorker => workers,
+                Placement::OneWorker => 0..usize::from(first == 0),
+                Placement::EachProcess => first / workers..first / workers + 1,
+                Placement::EachWorker => first..first + workers,
             };
-            let open = (first..first + here).map(|worker| Ok(Mutex::new(Some(io.open_sink(plan, worker)?))));
+            let open = here.map(|place| Ok(Mutex::new(Some(io.open_sink(plan, place)?))));
             sinks.push(open.collect::<Result<Vec<_>, ConnectorError>>()?);
         }
         Ok(Self { placements, sinks, threads: Mutex::new(Vec::new()) })
@@ -92,6 +93,10 @@ pub(crate) struct SinkContext<'a> {
 pub(crate) fn sink(input: Stream<'_, Epoch, Batch>, id: SinkId, plan: &SinkPlan, consolidated: bool, context: SinkContext<'_>) {
     match context.open.placements[id.index()] {
         Placement::EachWorker => build(input, Pipeline, Some(context.local_worker), id, plan, consolidated, context),
+        Placement::EachProcess => {
+            let first = input.scope().index() - context.local_worker;
+            build(input, to_worker(first), (context.local_worker == 0).then_some(0), id, plan, consolidated, context);
+        }
         Placement::OneWorker => {
             let here = (input.scope().index() == 0).then_some(0);
             build(input, to_worker(0), here, id, plan, consolidated, context);

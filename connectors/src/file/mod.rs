@@ -34,6 +34,14 @@ const OWN_OPTIONS: &[OptionSpec] = &[
     OP,
     default(
         sink_option(
+            "per-process",
+            OptionKind::Flag,
+            "Each process of a cluster writes its own rows, to the path with -0, -1, … before its ending; otherwise process 0 writes all, in order.",
+        ),
+        "false",
+    ),
+    default(
+        sink_option(
             "compression",
             OptionKind::OneOf(&["none", "snappy", "lz4", "zstd", "gzip", "brotli"]),
             "How parquet pages are compressed.",
@@ -126,6 +134,11 @@ impl Format {
             _ => None,
         }
     }
+}
+
+/// Whether each process writes a file of its own.
+pub(crate) fn per_process(options: &Options) -> bool {
+    options.flag("per-process")
 }
 
 fn path(options: &Options) -> Result<&str, String> {
@@ -243,6 +256,11 @@ pub(crate) fn path_options(path: &str) -> Result<Options, String> {
 /// What a file can take.
 pub(crate) fn check_sink(options: &Options, schema: &SchemaRef, changelog: ChangelogKind) -> Result<(), String> {
     sink::check_path(path(options)?)?;
+    if per_process(options) && changelog != ChangelogKind::AppendOnly {
+        return Err(
+            "option \"per-process\" is for rows that are only added: a row could be added in one file and taken back in another".into()
+        );
+    }
     let format = format(options)?;
     let shown = Shown::of(options, format == Format::Debezium, schema, changelog)?;
     sink::check_columns(format, options, schema, &shown)

@@ -65,13 +65,26 @@ pub(super) fn check_columns(format: Format, options: &Options, schema: &SchemaRe
     }
 }
 
+/// The file of one process: `out-1.csv` of `out.csv`.
+fn of_process(path: &Path, process: usize) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = path.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{process}{ending}"))
+}
+
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Opens the sink. Changes of an epoch are put in order.
-pub(crate) fn open(plan: &SinkPlan) -> Result<Box<dyn Sink>, ConnectorError> {
-    open_ordered(plan, Order::of(plan))
+/// Opens the sink of a process. Changes of an epoch are put in order.
+pub(crate) fn open(plan: &SinkPlan, process: usize) -> Result<Box<dyn Sink>, ConnectorError> {
+    if !super::per_process(&plan.options) {
+        return open_ordered(plan, Order::of(plan));
+    }
+    let mut own = plan.clone();
+    let path = of_process(Path::new(plan.options.get("path").unwrap_or_default()), process);
+    own.options.0.insert("path".into(), path.to_string_lossy().into_owned());
+    open_ordered(&own, Order::of(&own))
 }
 
 /// Opens the sink with another order of the changes of an epoch.

@@ -251,7 +251,7 @@ fn a_failed_run_leaves_the_old_file() {
     std::fs::write(&path, "old\n").expect("written");
     let text = path.display().to_string();
     let plan = sink_plan("file", &[("path", &text)], &schema(&[("n", DataType::Int64)]), ChangelogKind::AppendOnly);
-    let sink = open_sink(&plan).expect("opened");
+    let sink = open_sink(&plan, 0).expect("opened");
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 2);
     drop(sink);
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
