@@ -349,6 +349,24 @@ fn a_topic_that_comes_to_match_is_read_by_a_cluster() {
     assert_eq!(lines(&read), ["3000,3000"]);
 }
 
+/// Messages of a descriptor set are written and read back; a source that declares no columns has those of the message.
+#[test]
+fn messages_of_a_descriptor_set_come_back() {
+    let Some(brokers) = broker() else { return };
+    let topic = topic("messages");
+    let format = "format = 'protobuf', protobuf.descriptor = 'tests/kafka/trade.desc', protobuf.message = 'shop.Trade'";
+    run(&format!(
+        "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '10', fields.i.kind = 'sequence', fields.i.start = '0');
+         CREATE SINK out WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}', {format}) AS
+         SELECT i AS id, CASE WHEN i < 5 THEN 'A' ELSE 'B' END AS symbol, CASE WHEN i % 2 = 0 THEN CAST(i AS DOUBLE) / 2 END AS price FROM g;"
+    ));
+    let read = run(&format!(
+        "CREATE SOURCE r WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}', end = 'latest', {format});
+         SELECT symbol, count(*) AS n, count(price) AS priced, sum(id) AS ids, max(price) AS most FROM r GROUP BY symbol;"
+    ));
+    assert_eq!(lines(&read), ["A,5,3,10,2.0", "B,5,2,35,4.0"]);
+}
+
 /// Brokers that stay away do not keep a run from ending.
 #[test]
 fn a_reader_stops_while_its_brokers_are_away() {

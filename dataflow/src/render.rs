@@ -76,7 +76,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 if let Some(announced) = streams.announced {
                     let announced = if scope.peers() == 1 { announced } else { announced.broadcast() };
                     let (shared, control) = (Arc::clone(&process.sources[id.index()]), Arc::clone(&process.control));
-                    partitions::partitions(announced, everywhere.clone(), shared, control, scope.index() % process.workers == 0);
+                    partitions::partitions(announced, everywhere.clone(), shared, control, scope.index().is_multiple_of(process.workers));
                 }
                 watermarks.insert(id.0, everywhere);
                 errors.insert(node.id, streams.errors);

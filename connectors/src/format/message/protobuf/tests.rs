@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::super::tests::{encoded, places, registry, values};
-use super::super::{MessageDecoder, MessageFormat, SchemaKind};
+use super::super::{MessageFormat, SchemaKind};
 use super::*;
 use crate::format::changelog::Meaning;
 use crate::testing::{options, schema};
@@ -226,16 +226,13 @@ fn columns_are_those_of_the_message_and_absent_is_not_zero() {
     assert_eq!(shown[9..12], ["maybe BIGINT", "a VARCHAR", "b INT"]);
     assert_eq!(shown[13], "big DECIMAL(20, 0) NOT NULL");
     let MessageFormat::Protobuf(of) = &format else { panic!("protobuf") };
-    let text = r#"{"side": "SELL", "at": "2024-01-01T00:00:00.5Z", "maybe": "0", "inners": [{"id": "7", "name": ""}]}"#;
     let mut full = DynamicMessage::new(of.message.clone());
-    let json: serde_json::Value = serde_json::from_str(text).expect("JSON");
     full.set_field_by_name("side", Value::EnumNumber(2));
     let at = DynamicMessage::decode(
         of.message.get_field_by_name("at").expect("at").kind().as_message().expect("a message").clone(),
         &[8, 128, 236, 201, 172, 6, 16, 128, 202, 181, 238, 1][..],
     );
     full.set_field_by_name("at", Value::Message(at.expect("a time")));
-    assert_eq!(json["side"], "SELL");
     let (rows, errors) = rows(&format, &[full.encode_to_vec(), vec![]]);
     assert_eq!(errors, []);
     let column = |name: &str| rows.column_by_name(name).expect("a column");
