@@ -96,6 +96,12 @@ pub(crate) struct HowArgs {
     /// Stop cleanly after a while: what was read is finished, windows still open are not printed
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) limit_time: Option<Duration>,
+    /// Write a log of which records came in which tick, to be replayed
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub(crate) record: Option<PathBuf>,
+    /// Take the same records in the same ticks as a run that wrote this log: what depends on processing time comes out as it did then
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay: Option<PathBuf>,
     /// No progress, no warnings, no summary
     #[arg(short, long)]
     pub(crate) quiet: bool,

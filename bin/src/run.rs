@@ -10,8 +10,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidemark_dataflow::control::{Control, RunError};
+use tidemark_dataflow::epoch::EpochClock;
 use tidemark_dataflow::report::RunReport;
 use tidemark_dataflow::run::RunConfig;
+use tidemark_dataflow::tick_log::TickLog;
 use tidemark_planner::Program;
 use tidemark_planner::plan::PhysicalPlan;
 
@@ -65,8 +67,33 @@ pub(crate) fn session_run(session: &Session, how: &HowArgs, place: &PlaceArgs) -
     }
     let workers = workers(how, &program, cluster.is_some());
     match program.plan {
-        Some(plan) => run(Arc::new(plan), session, how, RunConfig { workers, cluster, ..RunConfig::default() }),
+        Some(plan) => match ticks(how) {
+            Ok(ticks) => {
+                let ticks = ticks.map(Arc::new);
+                let clock = Arc::new(ticks.as_ref().map_or_else(EpochClock::system, |ticks| ticks.clock()));
+                run(Arc::new(plan), session, how, RunConfig { workers, cluster, clock, ticks, ..RunConfig::default() })
+            }
+            Err(message) => {
+                exit::complain(&message, session.color);
+                Exit::Wrong
+            }
+        },
         None => Exit::Done,
+    }
+}
+
+/// The log of ticks that the command line asks for.
+fn ticks(how: &HowArgs) -> Result<Option<TickLog>, String> {
+    match (&how.record, &how.replay) {
+        (Some(path), _) => {
+            let file = std::fs::File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            Ok(Some(TickLog::record(Box::new(std::io::BufWriter::new(file)))))
+        }
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            TickLog::replay(&text).map(Some).map_err(|reason| format!("{}: {reason}", path.display()))
+        }
+        (None, None) => Ok(None),
     }
 }
 

@@ -41,6 +41,11 @@ pub trait Source: Send + Sync {
         Err(ConnectorError::new(&partition.name, "this source has the partitions it was opened with"))
     }
 
+    /// Whether reading it anew gives the same records, at the same offsets.
+    fn reads_again(&self) -> bool {
+        false
+    }
+
     /// Whether the source wants to be told of [`Source::acknowledge`].
     fn keeps_place(&self) -> bool {
         false

@@ -275,7 +275,8 @@ impl Closer {
         loop {
             // A tick has its epoch, even if no rows came in it; when the input has ended, its last epoch closes what is left.
             let until = last.or_else(|| self.touched.last().copied());
-            let tick = self.store.next_tick().filter(|tick| until.is_some_and(|until| *tick <= until));
+            let end = if self.by_clock { self.store.next_end() } else { None };
+            let tick = self.store.next_tick().into_iter().chain(end).min().filter(|tick| until.is_some_and(|until| *tick <= until));
             let Some(epoch) = self.touched.first().copied().into_iter().chain(tick).min() else { break };
             if last.is_some_and(|last| epoch > last) {
                 break;

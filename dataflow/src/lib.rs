@@ -36,6 +36,7 @@ mod sink;
 mod source;
 pub mod state;
 mod stateless;
+pub mod tick_log;
 mod upsert;
 mod values;
 pub mod watermark;

@@ -28,6 +28,7 @@ use crate::recursion::{RecursionContext, recursion};
 use crate::sink::{OpenSinks, SinkContext, sink};
 use crate::source::{SharedSource, SourceWorker, source};
 use crate::stateless::{Chain, stateless};
+use crate::tick_log::TickLog;
 use crate::upsert::{UpsertContext, upsert};
 use crate::values::values;
 use crate::watermark::WatermarkUpdate;
@@ -40,6 +41,7 @@ pub(crate) struct Process {
     pub(crate) desk: Arc<ErrorDesk>,
     pub(crate) letters: Arc<Letters>,
     pub(crate) clock: Arc<EpochClock>,
+    pub(crate) ticks: Option<Arc<TickLog>>,
     /// The first epoch of the run.
     pub(crate) start: Epoch,
     pub(crate) control: Arc<Control>,
@@ -64,6 +66,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let context = SourceWorker {
                     shared: Arc::clone(&process.sources[id.index()]),
                     clock: Arc::clone(&process.clock),
+                    ticks: process.ticks.clone(),
                     control: Arc::clone(&process.control),
                     metrics: Arc::clone(&process.metrics),
                     probe: probe.clone(),

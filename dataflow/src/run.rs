@@ -20,6 +20,7 @@ use crate::render::{Process, render};
 use crate::report::RunReport;
 use crate::sink::OpenSinks;
 use crate::source::SharedSource;
+use crate::tick_log::TickLog;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -32,11 +33,13 @@ pub struct RunConfig {
     pub bytes_in_flight_max: u64,
     /// The group that this process belongs to, if it does not run alone.
     pub cluster: Option<ClusterConfig>,
+    /// The log of ticks that the run writes or follows. Its clock is [`TickLog::clock`].
+    pub ticks: Option<Arc<TickLog>>,
 }
 
 impl Default for RunConfig {
     fn default() -> Self {
-        Self { workers: 1, clock: Arc::new(EpochClock::system()), bytes_in_flight_max: 64 << 20, cluster: None }
+        Self { workers: 1, clock: Arc::new(EpochClock::system()), bytes_in_flight_max: 64 << 20, cluster: None, ticks: None }
     }
 }
 
@@ -56,9 +59,13 @@ pub fn run(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &A
     let mut sources = Vec::new();
     for (position, source) in plan.sources().iter().enumerate() {
         let id = u32::try_from(position).unwrap_or(u32::MAX);
-        let wanted = event_time_wanted(&plan, id);
+        // What is cut anew needs the times of its rows.
+        let wanted = event_time_wanted(&plan, id) || config.ticks.as_ref().is_some_and(|ticks| ticks.replays());
         let shared = SharedSource::new(id, source.clone(), io.open_source(source)?, wanted, &metrics, (process, processes))?;
         sources.push(Arc::new(shared));
+    }
+    if let Some(ticks) = &config.ticks {
+        begin_log(ticks, &plan, &sources, config)?;
     }
     // Nothing is written before all processes are known to be of one kind.
     let met = match &config.cluster {
@@ -77,6 +84,9 @@ pub fn run(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &A
     }
     if let Some(group) = group {
         group.part();
+    }
+    if let Some(ticks) = &config.ticks {
+        ticks.flush()?;
     }
     match control.failure() {
         Some(error) => Err(error),
@@ -111,6 +121,7 @@ fn work(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &Arc<
         plan,
         sources: opened.sources,
         clock: Arc::clone(&config.clock),
+        ticks: config.ticks.clone(),
         start: config.clock.current(),
         control: Arc::clone(control),
         metrics: opened.metrics,
@@ -174,6 +185,23 @@ fn allocators(workers: usize, met: Option<Met>) -> Result<(Vec<AllocatorBuilder>
     let alone = if workers == 1 { timely::CommunicationConfig::Thread } else { timely::CommunicationConfig::Process(workers) };
     let (builders, _) = alone.try_build().map_err(RunError::Worker)?;
     Ok((builders, None))
+}
+
+/// Begins the log of ticks, if the run can be replayed at all.
+fn begin_log(ticks: &TickLog, plan: &PhysicalPlan, sources: &[Arc<SharedSource>], config: &RunConfig) -> Result<(), RunError> {
+    if config.cluster.is_some() {
+        return Err(RunError::Worker("a group of processes keeps no log of ticks yet: record and replay with one process".into()));
+    }
+    let mut facts = format!("plan {:016x}\n", tidemark_planner::explain::fingerprint(plan));
+    for source in sources {
+        if let Some(why) = source.not_again() {
+            return Err(RunError::Worker(format!("source \"{}\" cannot be replayed: {why}", source.name())));
+        }
+        let names: Vec<&str> = source.source().partitions().iter().map(|partition| partition.name.as_str()).collect();
+        let digest = crate::cluster::digest(names.join("\n").as_bytes());
+        facts.push_str(&format!("source {} {} {}\n", source.id(), names.len(), &digest[..16]));
+    }
+    ticks.begin(&facts, config.clock.current())
 }
 
 /// What all processes must have in common.

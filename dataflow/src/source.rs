@@ -28,7 +28,7 @@ use timely::dataflow::operators::probe::Handle;
 use timely::dataflow::{Scope, Stream, StreamVec};
 
 use crate::batch::{Batch, NO_WATERMARK, Origin, RowWatermarks, record_batch};
-use crate::control::{Control, Metrics, lock};
+use crate::control::{Control, Metrics, RunError, lock};
 use crate::epoch::{Epoch, EpochClock};
 use crate::error_limits::{RecordsRead, Runs};
 use crate::error_row::{ErrorAt, ErrorRow};
@@ -36,6 +36,7 @@ use crate::eval::{Evaluated, evaluate};
 use crate::partitions::{Announcement, Partitions, Slots};
 use crate::places::Places;
 use crate::render_row::render_row;
+use crate::tick_log::{TickLog, Turn};
 use crate::watermark::{ENDED, WatermarkUpdate};
 
 /// Epochs on their way to the sinks before a source waits.
@@ -145,6 +146,14 @@ impl SharedSource {
         &self.plan.name
     }
 
+    /// Why it cannot be read again as it was, if so.
+    pub(crate) fn not_again(&self) -> Option<&'static str> {
+        if !self.source.reads_again() {
+            return Some("it would not give the same records again");
+        }
+        self.timing().future_bound_us.map(|_| "it judges rows by how far they are ahead of the clock")
+    }
+
     pub(crate) fn source(&self) -> &dyn Source {
         self.source.as_ref()
     }
@@ -249,11 +258,89 @@ struct Prepared {
 pub(crate) struct SourceWorker {
     pub(crate) shared: Arc<SharedSource>,
     pub(crate) clock: Arc<EpochClock>,
+    pub(crate) ticks: Option<Arc<TickLog>>,
     pub(crate) control: Arc<Control>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) probe: Handle<Epoch>,
     pub(crate) worker: usize,
     pub(crate) bytes_in_flight_max: u64,
+}
+
+impl SourceWorker {
+    fn place(&self, partition: usize) -> (u32, u32) {
+        (self.shared.id, u32::try_from(partition).unwrap_or(u32::MAX))
+    }
+
+    /// Whether a partition has nothing to do before others have done theirs, in the run that is replayed.
+    fn is_ahead(&self, partition: usize) -> bool {
+        self.ticks.as_ref().is_some_and(|log| log.replays() && !log.wants(self.place(partition), &self.clock))
+    }
+
+    /// Writes to the log of ticks, if there is one.
+    fn note(&self, partition: usize, what: impl Fn(&TickLog, (u32, u32)) -> Result<(), RunError>) {
+        if let Some(log) = &self.ticks
+            && let Err(error) = what(log, self.place(partition))
+        {
+            self.control.fail(error);
+        }
+    }
+
+    /// The epoch in which a chunk may enter the dataflow now, if it may. In a replay perhaps not all of it: what must wait is the rest.
+    fn turn(&self, waiting: &mut Waiting, rest: &mut Option<Prepared>) -> Option<Epoch> {
+        let Some(log) = self.ticks.as_ref().filter(|log| log.replays()) else { return Some(self.clock.current()) };
+        let reach = waiting.rows.as_ref().map(|rows| rows.next_offset);
+        match log.turn(self.place(waiting.partition), reach, &self.clock) {
+            Turn::Wait => None,
+            Turn::Take { epoch, up_to } => {
+                *rest = waiting.rows.as_mut().and_then(|rows| rows.split_off(up_to));
+                Some(epoch)
+            }
+            Turn::End { epoch } => Some(epoch),
+            Turn::Wrong(why) => {
+                let name = &self.shared.source.partitions()[waiting.partition].name;
+                self.control.fail(RunError::Worker(format!("{name} cannot be replayed: {why}")));
+                None
+            }
+        }
+    }
+}
+
+impl Prepared {
+    /// Takes off the records from an offset on.
+    fn split_off(&mut self, at: u64) -> Option<Self> {
+        if self.next_offset <= at {
+            return None;
+        }
+        let total = self.decoded.columns.num_rows();
+        let rows = (0..total).take_while(|row| self.decoded.offsets.get(*row) < at).count();
+        let errors = |errors: &mut Vec<RowError>| {
+            let first = errors.iter().take_while(|error| error.offset < at).count();
+            errors.split_off(first)
+        };
+        let all: Vec<u64> = (0..total).map(|row| self.decoded.offsets.get(row)).collect();
+        let (before, behind) = all.split_at(rows);
+        let columns = self.decoded.columns.clone();
+        self.decoded.columns = columns.slice(0, rows);
+        self.decoded.offsets = Offsets::Each(Arc::new(before.to_vec()));
+        let rest = Self {
+            decoded: Decoded {
+                columns: columns.slice(rows, total - rows),
+                offsets: Offsets::Each(Arc::new(behind.to_vec())),
+                diffs: self.decoded.diffs.as_mut().map(|diffs| diffs.split_off(rows)),
+                errors: errors(&mut self.decoded.errors),
+            },
+            undecoded: errors(&mut self.undecoded),
+            times: self.times.as_mut().map(|times| times.split_off(rows)),
+            greatest: self.greatest,
+            offset: at,
+            next_offset: self.next_offset,
+            bytes: 0,
+        };
+        self.next_offset = at;
+        // Where times are not known, nobody asks for the watermark.
+        self.greatest = self.times.iter().flatten().copied().max().unwrap_or(NO_WATERMARK);
+        Some(rest)
+    }
 }
 
 /// The streams of a source.
@@ -407,8 +494,13 @@ impl Reader {
         self.grow(released);
         self.commit_waiting(released);
         self.pass_over_idle(released);
+        let replays = self.context.ticks.as_ref().is_some_and(|log| log.replays());
+        if self.context.ticks.as_ref().is_some_and(|log| log.stops_here()) {
+            self.context.control.stop();
+        }
         if self.context.control.stopping() {
-            if self.waiting.is_empty() || self.context.control.failure().is_some() {
+            // What has been read ahead in a replay is not owed to anybody.
+            if replays || self.waiting.is_empty() || self.context.control.failure().is_some() {
                 // After a failure the chunk that others wait for may never come.
                 return Next::Never;
             }
@@ -515,6 +607,9 @@ impl Reader {
         for step in 0..count {
             let partition = (self.next_partition + step) % count;
             let Some(slot) = &slots[partition] else { continue };
+            if self.context.is_ahead(partition) {
+                continue;
+            }
             if shared.drifted(&slots, slot) {
                 continue;
             }
@@ -614,15 +709,16 @@ impl Reader {
         let slots = shared.partitions.slots();
         let mut position = 0;
         while position < self.waiting.len() {
-            let waiting = &self.waiting[position];
+            let waiting = &mut self.waiting[position];
             let slot = slots[waiting.partition].as_ref().expect("a chunk comes from a partition of this process");
+            let mut rest = None;
             let turn = {
                 let mut side = lock(&slot.commit);
-                if side.next_chunk == waiting.chunk {
-                    side.next_chunk += 1;
+                // Read under the lock: the epochs of a partition's chunks never fall.
+                let now = if side.next_chunk == waiting.chunk { self.context.turn(waiting, &mut rest) } else { None };
+                if let Some(now) = now {
+                    side.next_chunk += u64::from(rest.is_none());
                     let before = side.greatest;
-                    // Read under the lock: the epochs of a partition's chunks never fall.
-                    let now = self.context.clock.current();
                     if now > side.last {
                         side.settled = before;
                         side.last = now;
@@ -631,11 +727,15 @@ impl Reader {
                         Some(rows) => {
                             side.greatest = before.max(rows.greatest);
                             side.next_offset = rows.next_offset;
+                            self.context.note(waiting.partition, |log, place| log.read(now, place, rows.next_offset));
                             if let Some(read) = shared.records_read(waiting.partition, &mut side.runs, rows) {
                                 released.reads.push((now, read));
                             }
                         }
-                        None => side.ended = true,
+                        None => {
+                            side.ended = true;
+                            self.context.note(waiting.partition, |log, place| log.ended(now, place));
+                        }
                     }
                     Some((before, side.greatest, now))
                 } else {
@@ -646,7 +746,16 @@ impl Reader {
                 position += 1;
                 continue;
             };
-            let Some(waiting) = self.waiting.remove(position) else { break };
+            let waiting = match rest {
+                Some(rest) => {
+                    let waiting = &mut self.waiting[position];
+                    Waiting { partition: waiting.partition, chunk: waiting.chunk, rows: waiting.rows.replace(rest) }
+                }
+                None => {
+                    let Some(waiting) = self.waiting.remove(position) else { break };
+                    waiting
+                }
+            };
             self.release(waiting, before, after, epoch, released);
         }
     }
@@ -656,6 +765,9 @@ impl Reader {
     fn pass_over_idle(&mut self, released: &mut Released) {
         let shared = Arc::clone(&self.context.shared);
         let Some(timeout) = shared.timing().idle_timeout_us else { return };
+        if let Some(log) = self.context.ticks.clone().filter(|log| log.replays()) {
+            return self.idle_as_logged(&log, released);
+        }
         let now = self.context.clock.current();
         if std::mem::replace(&mut self.looked, now) == now {
             return;
@@ -681,8 +793,23 @@ impl Reader {
             side.greatest = fastest;
             side.settled = fastest;
             let watermark = fastest.saturating_sub(shared.delay_us()).max(NO_WATERMARK + 1);
+            self.context.note(partition, |log, place| log.idled(now, place, fastest));
             // Under the lock, so that no row is judged by it before the epoch it is told in.
             self.tell(partition, watermark, now, released);
+        }
+    }
+
+    /// The same, when it was so in the run that is replayed.
+    fn idle_as_logged(&mut self, log: &TickLog, released: &mut Released) {
+        let shared = Arc::clone(&self.context.shared);
+        for (partition, slot) in shared.partitions.slots().iter().enumerate().filter_map(|(at, slot)| Some((at, slot.as_ref()?))) {
+            let mut side = lock(&slot.commit);
+            while let Some((epoch, greatest)) = log.idle(self.context.place(partition), &self.context.clock) {
+                side.greatest = greatest;
+                side.settled = greatest;
+                let watermark = greatest.saturating_sub(shared.delay_us()).max(NO_WATERMARK + 1);
+                self.tell(partition, watermark, epoch, released);
+            }
         }
     }
 

@@ -230,6 +230,10 @@ struct MemorySource {
 }
 
 impl Source for MemorySource {
+    fn reads_again(&self) -> bool {
+        true
+    }
+
     fn partitions(&self) -> &[PartitionInfo] {
         &self.partitions
     }

@@ -218,6 +218,10 @@ struct Stretch {
 }
 
 impl Source for ParquetSource {
+    fn reads_again(&self) -> bool {
+        true
+    }
+
     fn partitions(&self) -> &[PartitionInfo] {
         &self.partitions
     }

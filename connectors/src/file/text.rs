@@ -123,6 +123,10 @@ impl TextSource {
 }
 
 impl Source for TextSource {
+    fn reads_again(&self) -> bool {
+        !self.follow && self.files.iter().all(|file| std::path::Path::new(&file.path).is_file())
+    }
+
     fn partitions(&self) -> &[PartitionInfo] {
         &self.partitions
     }

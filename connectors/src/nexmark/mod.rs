@@ -332,6 +332,10 @@ impl Shared {
 }
 
 impl Source for NexmarkSource {
+    fn reads_again(&self) -> bool {
+        true
+    }
+
     fn partitions(&self) -> &[PartitionInfo] {
         &self.partitions
     }

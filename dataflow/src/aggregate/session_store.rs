@@ -431,6 +431,11 @@ impl SessionStore {
         }
     }
 
+    /// A moment at which a session may end, where a trigger tells of it.
+    pub(super) fn next_end(&self) -> Option<u64> {
+        self.triggers.as_ref().and_then(|_| self.sessions.next_due()).and_then(|end| u64::try_from(end).ok())
+    }
+
     pub(super) fn next_tick(&self) -> Option<u64> {
         self.triggers.as_ref().and_then(|triggers| triggers.next_tick())
     }

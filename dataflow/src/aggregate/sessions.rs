@@ -380,6 +380,11 @@ impl Sessions {
         sorted
     }
 
+    /// When a session is to be looked at next: not behind its end.
+    pub(super) fn next_due(&self) -> Option<i64> {
+        self.due.peek().map(|Reverse((deadline, _))| *deadline)
+    }
+
     /// Forgets sessions. Their keys stay until [`Sessions::forget_keys`].
     pub(super) fn release(&mut self, over: &[u32]) {
         for at in over {

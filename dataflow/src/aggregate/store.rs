@@ -138,6 +138,15 @@ impl Store {
         }
     }
 
+    /// The next epoch at which a window of processing time ends, where a trigger tells of it.
+    pub fn next_end(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Final(_) | Kind::Changes(_) => None,
+            Kind::Sessions(store) => store.next_end(),
+            Kind::Triggered(store) => store.next_end(),
+        }
+    }
+
     /// Number of groups kept: of each pane or window its own.
     pub fn groups(&self) -> usize {
         match &self.kind {

@@ -121,6 +121,12 @@ impl TriggeredStore {
         self.ticks.first().and_then(|tick| u64::try_from(*tick).ok())
     }
 
+    /// The next end of a window.
+    pub(super) fn next_end(&self) -> Option<u64> {
+        let end = if self.watermark == i64::MAX { None } else { self.table.panes_within(self.watermark + 1..).next() };
+        end.and_then(|end| u64::try_from(end).ok())
+    }
+
     pub(super) fn close(&mut self, epoch: u64, watermark: i64) -> Output {
         if self.closing.is_none() {
             self.closing = Some(self.begin(epoch, watermark));
