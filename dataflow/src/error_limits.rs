@@ -102,7 +102,7 @@ pub(crate) struct Exceeded {
 impl ErrorLimits {
     /// The limits of a plan, if there are any.
     pub(crate) fn new(plans: &[SourcePlan]) -> Option<Self> {
-        let sources: Vec<Option<SourceLimits>> = plans.iter().map(|plan| SourceLimits::new(plan)).collect();
+        let sources: Vec<Option<SourceLimits>> = plans.iter().map(SourceLimits::new).collect();
         sources.iter().any(Option::is_some).then(|| Self { sources, open: BTreeMap::new() })
     }
 
