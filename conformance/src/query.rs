@@ -57,6 +57,42 @@ pub enum Query {
         /// After how many.
         offset: usize,
     },
+    /// What can be reached over the rows of a table, as links from one of its columns to another.
+    Recursive(Recursive),
+}
+
+/// WITH RECURSIVE.
+#[derive(Clone, Debug)]
+pub struct Recursive {
+    /// Its name.
+    pub name: String,
+    /// The table and the column it begins with.
+    pub base: (String, &'static str),
+    /// The table of links.
+    pub links: String,
+    /// From which column to which; the other way round as well, if there are two.
+    pub ways: Vec<(&'static str, &'static str)>,
+    /// How many steps there may be; without a limit each row is kept once.
+    pub steps: Option<i64>,
+    /// UNION ALL, with a limit only.
+    pub all: bool,
+}
+
+impl Recursive {
+    fn sql(&self) -> String {
+        let Self { name, base: (table, column), links, ways, steps, all } = self;
+        let union = if *all && steps.is_some() { "UNION ALL" } else { "UNION" };
+        let mut terms = vec![format!("SELECT {column}{} FROM {table}", if steps.is_some() { ", 0" } else { "" })];
+        for (from, to) in ways {
+            let (more, limit) = match steps {
+                Some(steps) => (", r.c1 + 1", format!(" WHERE r.c1 < {steps}")),
+                None => ("", String::new()),
+            };
+            terms.push(format!("SELECT e.{to}{more} FROM {name} AS r JOIN {links} AS e ON e.{from} = r.c0{limit}"));
+        }
+        let columns = if steps.is_some() { "c0, c1" } else { "c0" };
+        format!("WITH RECURSIVE {name}({columns}) AS ({}) SELECT {columns} FROM {name}", terms.join(&format!(" {union} ")))
+    }
 }
 
 /// SELECT.
@@ -151,6 +187,7 @@ impl Query {
                     input.sql(dialect)
                 )
             }
+            Self::Recursive(recursive) => recursive.sql(),
             Self::Limit { input, order, limit, offset } => {
                 let order: Vec<String> =
                     order.iter().enumerate().map(|(at, (down, first))| direction(&format!("c{at}"), *down, *first)).collect();
@@ -171,6 +208,7 @@ impl Query {
                 types
             }
             Self::Limit { input, .. } => input.types(),
+            Self::Recursive(recursive) => vec![Type::Int; 1 + usize::from(recursive.steps.is_some())],
         }
     }
 
@@ -226,6 +264,11 @@ impl Query {
                         limit: *limit,
                         shown: *shown,
                     });
+                }
+            }
+            Self::Recursive(recursive) => {
+                if recursive.ways.len() > 1 {
+                    found.extend(recursive.ways.iter().map(|way| Self::Recursive(Recursive { ways: vec![*way], ..recursive.clone() })));
                 }
             }
             Self::Limit { input, order, limit, offset } => {
@@ -377,6 +420,7 @@ impl<'a> Generator<'a> {
             0..=2 if depth > 0 => self.set(depth),
             3..=5 if depth > 0 => self.top(depth),
             6 if depth > 0 => self.limit(depth),
+            7 => self.recursive(),
             _ => Query::Select(Box::new(self.select(depth, &[], None))),
         }
     }
@@ -408,6 +452,21 @@ impl<'a> Generator<'a> {
         let order = input.types().iter().map(|_| (self.random.chance(50), self.random.chance(50))).collect();
         let offset = if self.random.chance(30) { self.random.below(3) } else { 0 };
         Query::Limit { input: Box::new(input), order, limit: 1 + self.random.below(4), offset }
+    }
+
+    fn recursive(&mut self) -> Query {
+        const COLUMNS: [&str; 3] = ["k", "a", "b"];
+        let mut table = || self.tables[self.random.below(self.tables.len())].name.clone();
+        let (base, links) = (table(), table());
+        let way = (*self.random.pick(&COLUMNS), *self.random.pick(&COLUMNS));
+        let mut ways = vec![way];
+        if self.random.chance(30) {
+            ways.push((way.1, way.0));
+        }
+        let steps = self.random.chance(50).then(|| self.random.between(1, 4));
+        let name = self.alias();
+        let base = (base, *self.random.pick(&COLUMNS));
+        Query::Recursive(Recursive { name, base, links, ways, steps, all: self.random.chance(50) })
     }
 
     fn alias(&mut self) -> String {
@@ -566,6 +625,12 @@ impl<'a> Generator<'a> {
             }
             2 if depth > 0 => Predicate::Not(Box::new(self.predicate(depth - 1, scope, outer))),
             3..=4 if depth > 0 => {
+                if self.random.chance(30) {
+                    let pair = [Type::Int, Type::Int].map(|ty| self.column(ty, scope).unwrap_or_else(|| "1".into()));
+                    let query = self.select(depth - 1, &[], Some(&[Type::Int, Type::Int]));
+                    let expr = format!("({})", pair.join(", "));
+                    return Predicate::In(expr, self.random.chance(40), Box::new(Query::Select(Box::new(query))));
+                }
                 let ty = if self.random.chance(80) { Type::Int } else { Type::Text };
                 let expr = self.column(ty, scope).unwrap_or_else(|| "1".into());
                 let ty = if expr == "1" { Type::Int } else { ty };

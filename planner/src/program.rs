@@ -10,7 +10,7 @@ use crate::logical::{self, QueryScope, type_name};
 use crate::lower::{Lowering, SinkRequest};
 use crate::macros::Macros;
 use crate::optimize::optimize;
-use crate::parse::{LineIndex, parse};
+use crate::parse::{LineIndex, Parsing, parse_all};
 use crate::plan::{PhysicalOp, PhysicalPlan};
 use crate::settings::Settings;
 use crate::statement::{
@@ -64,7 +64,7 @@ pub enum Output {
 /// # Errors
 /// All mistakes found, in the order of the text.
 pub fn plan_text(text: &str, context: &PlanContext<'_>) -> Result<Program, Vec<PlanError>> {
-    let statements = parse(text, context.variables)?;
+    let Parsing { statements, mut errors, words } = parse_all(text, context.variables);
     let lines = LineIndex::new(text);
     let mut planner = Planner {
         catalog: Catalog::new(context.connectors, &lines),
@@ -74,10 +74,9 @@ pub fn plan_text(text: &str, context: &PlanContext<'_>) -> Result<Program, Vec<P
         context,
         outputs: vec![],
         warnings: vec![],
-        broken: vec![],
+        broken: words,
         macros: Macros::new(&lines),
     };
-    let mut errors = Vec::new();
     for statement in &statements {
         let expanded = planner.macros.expand(statement);
         if let Err(mut wrong) = expanded.and_then(|statement| planner.statement(&statement)) {
@@ -129,7 +128,7 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn hangs_on_broken(&self, error: &PlanError) -> bool {
-        error.code == "plan::unknown_table"
+        matches!(error.code, "plan::unknown_table" | "plan::unknown_function")
             && error.span.is_some_and(|span| {
                 let text = self.lines.text().get(span.start..span.end).unwrap_or_default().trim_matches(['"', '`']);
                 self.broken.iter().any(|name| name.eq_ignore_ascii_case(text))

@@ -54,7 +54,7 @@ impl RowTime for LoopTime {
     }
 
     fn of(stamp: &Stamp<Self>) -> Self {
-        stamp.expect_singleton().clone()
+        *stamp.expect_singleton()
     }
 }
 

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, UInt64Array};
+use arrow::array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch};
 use arrow::compute::{concat, interleave};
 use arrow::datatypes::DataType;
 use datafusion_physical_expr::PhysicalExpr;
@@ -95,7 +95,7 @@ impl Partition<'_> {
     fn result(&self, call: &OverCall, at: usize, kept: Option<&mut Kept<'_>>, peers: &Peers, failed: &mut Vec<Failed>) -> ArrayRef {
         let (rows, before) = (self.total, self.before);
         let numbers = |number: &dyn Fn(usize) -> usize| -> ArrayRef {
-            Arc::new(self.wanted.clone().map(|row| number(row) as u64).collect::<UInt64Array>())
+            Arc::new(self.wanted.clone().map(|row| number(row) as i64).collect::<Int64Array>())
         };
         let shares = |share: &dyn Fn(usize) -> f64| -> ArrayRef { Arc::new(self.wanted.clone().map(share).collect::<Float64Array>()) };
         match &call.function {

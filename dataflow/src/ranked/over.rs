@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{SchemaRef, UInt64Type};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use tidemark_planner::plan::{Emit, OverCall, OverFunction, OverPlan};
 
 use super::OUTPUT_ROWS;
@@ -407,6 +407,6 @@ impl Stretched<'_> {
         let result = self.out[id as usize].last()?.as_ref()?;
         let column = self.calls.iter().position(|call| matches!(call.function, OverFunction::DenseRank))?;
         let columns = self.result.decode(std::iter::once(result.as_ref()));
-        Some(columns[column].as_primitive::<UInt64Type>().value(0) as usize)
+        Some(columns[column].as_primitive::<Int64Type>().value(0) as usize)
     }
 }

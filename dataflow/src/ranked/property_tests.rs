@@ -143,7 +143,7 @@ proptest! {
         let emit = if end_only { Emit::Final } else { Emit::Changes };
         let plan = TopNPlan {
             input: NodeId(0), partition_by: vec![column(0)], order_by: vec![order(descending)], function, offset, limit, output: vec![0, 1, 2],
-            rank: with_rank.then(|| Arc::new(Field::new("a", DataType::UInt64, false))), window: None, emit, retractable: retract,
+            rank: with_rank.then(|| Arc::new(Field::new("a", DataType::Int64, false))), window: None, emit, retractable: retract,
         };
         let mut fields: Vec<_> = schema(3).fields().iter().cloned().collect();
         fields.extend(plan.rank.clone());
@@ -255,12 +255,12 @@ impl Asked {
             OverFunction::Aggregate(Box::new(plan))
         };
         let (function, data_type) = match self.what {
-            What::RowNumber => (OverFunction::RowNumber, DataType::UInt64),
-            What::Rank => (OverFunction::Rank, DataType::UInt64),
-            What::DenseRank => (OverFunction::DenseRank, DataType::UInt64),
+            What::RowNumber => (OverFunction::RowNumber, DataType::Int64),
+            What::Rank => (OverFunction::Rank, DataType::Int64),
+            What::DenseRank => (OverFunction::DenseRank, DataType::Int64),
             What::PercentRank => (OverFunction::PercentRank, DataType::Float64),
             What::CumeDist => (OverFunction::CumeDist, DataType::Float64),
-            What::Ntile(parts) => (OverFunction::Ntile { parts }, DataType::UInt64),
+            What::Ntile(parts) => (OverFunction::Ntile { parts }, DataType::Int64),
             What::Shift(rows) => (OverFunction::Shift { rows }, DataType::Int64),
             What::Nth(row) => (OverFunction::Nth { row }, DataType::Int64),
             What::Sum => (aggregate(AggregateFunction::Sum, false), DataType::Int64),

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use tidemark_planner::plan::TopNPlan;
 
@@ -93,7 +93,7 @@ impl TopNStore {
         };
         let mut columns = self.codec.decode(changes.iter().map(|shown| rows.row(shown.id)));
         if self.with_rank {
-            let ranks: UInt64Array = changes.iter().map(|shown| shown.rank).collect::<Vec<_>>().into();
+            let ranks: Int64Array = changes.iter().map(|shown| shown.rank as i64).collect::<Vec<_>>().into();
             columns.push(Arc::new(ranks) as ArrayRef);
         }
         record_batch(&self.schema, columns, changes.len())

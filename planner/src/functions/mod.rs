@@ -3,6 +3,7 @@
 //! Every function a statement may call: DataFusion's, and those with Flink's or DuckDB's names and meaning.
 
 mod aggregates;
+mod counted;
 mod numbers;
 mod strings;
 mod times;
@@ -13,6 +14,7 @@ use std::sync::{Arc, LazyLock};
 use datafusion_expr::planner::ExprPlanner;
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
 
+use self::counted::Counted;
 use crate::plan::FiringColumn;
 
 /// All functions by every name they answer to, in lower case.
@@ -58,6 +60,10 @@ impl Functions {
             ScalarUDF::new_from_impl(times::DateFormat::new()),
         ];
         ours.extend(times::TimePart::NAMES.map(|name| ScalarUDF::new_from_impl(times::TimePart::new(name))));
+        let theirs = theirs.map(|function| match function.name() {
+            name if counted::LENGTHS.contains(&name) => Arc::new(ScalarUDF::new_from_impl(Counted(function))),
+            _ => function,
+        });
         for function in theirs.chain(ours.into_iter().map(Arc::new)) {
             for alias in function.aliases() {
                 scalar.insert(alias.to_lowercase(), Arc::clone(&function));
@@ -75,7 +81,11 @@ impl Functions {
         ours.extend(aggregates::Percentile::ALL.map(|it| AggregateUDF::new_from_impl(aggregates::Percentile::new(it))));
         ours.extend(FiringColumn::ALL.map(|it| AggregateUDF::new_from_impl(aggregates::FiringValue::new(it))));
         let theirs = datafusion_functions_aggregate::all_default_aggregate_functions();
-        for function in theirs.into_iter().chain(ours.into_iter().map(Arc::new)) {
+        let theirs = theirs.into_iter().map(|function| match function.name() {
+            "approx_distinct" => Arc::new(AggregateUDF::new_from_impl(Counted(function))),
+            _ => function,
+        });
+        for function in theirs.chain(ours.into_iter().map(Arc::new)) {
             for alias in function.aliases() {
                 aggregate.insert(alias.to_lowercase(), Arc::clone(&function));
             }
@@ -97,6 +107,10 @@ impl Functions {
 
         let mut window = BTreeMap::new();
         for function in datafusion_functions_window::all_default_window_functions() {
+            let function = match function.name() {
+                name if counted::POSITIONS.contains(&name) => Arc::new(WindowUDF::new_from_impl(Counted(function))),
+                _ => function,
+            };
             for alias in function.aliases() {
                 window.insert(alias.to_lowercase(), Arc::clone(&function));
             }

@@ -224,7 +224,7 @@ impl Visitor for Checker<'_> {
             }
             TableFactor::Table { .. } | TableFactor::Derived { .. } => {}
             TableFactor::NestedJoin { table_with_joins, .. } => table_with_joins.joins.iter().for_each(|join| self.join(join)),
-            TableFactor::UNNEST { .. } => {}
+            TableFactor::UNNEST { .. } | TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => {}
             _ if SideTable::decode(factor).is_some() => {}
             _ => match WindowTable::decode(factor) {
                 Some((table, _)) => match &table.data {

@@ -11,7 +11,9 @@ mod joins;
 mod late;
 mod names;
 mod numbers;
+mod pivot;
 mod recursion;
+mod row_in;
 mod scan;
 mod sets;
 mod special_joins;
@@ -118,11 +120,15 @@ pub(crate) fn quoted_paths(query: &ast::Query) -> Vec<(String, datafusion_sql::s
 
 /// Plans a query. As many mistakes as are cheap to find are told.
 pub(crate) fn plan_query(catalog: &Catalog<'_>, query: &Query) -> Result<LogicalPlan, Vec<PlanError>> {
-    let errors = check::check(catalog, &query.body);
-    if !errors.is_empty() {
-        return Err(errors);
-    }
     let mut body = query.body.as_ref().clone();
+    let unknown = check::check(catalog, &query.body);
+    if unknown.iter().any(|error| error.code != "plan::unknown_function") {
+        return Err(unknown);
+    }
+    if !unknown.is_empty() {
+        // An unknown function does not hide an unknown column, its own arguments among them.
+        put_known(catalog.lines, &mut body, &unknown.iter().filter_map(|error| error.span).collect());
+    }
     let prepared = names::prepare(catalog, &mut body);
     let provider = scan::Provider::new(catalog, prepared.with_metadata);
     let plan = |body: &ast::Query| -> Result<LogicalPlan, DataFusionError> {
@@ -131,7 +137,8 @@ pub(crate) fn plan_query(catalog: &Catalog<'_>, query: &Query) -> Result<Logical
         analyze(planned)
     };
     let first = match plan(&body) {
-        Ok(plan) => return Ok(plan),
+        Ok(plan) if unknown.is_empty() => return Ok(plan),
+        Ok(_) => return Err(unknown),
         Err(error) => error,
     };
     // Further unknown columns are found by putting NULL for those found already.
@@ -151,9 +158,36 @@ pub(crate) fn plan_query(catalog: &Catalog<'_>, query: &Query) -> Result<Logical
             more.into_iter().filter(|error| error.code == "plan::unknown_column" && error.span.is_some_and(|it| !seen.contains(&it))),
         );
     }
+    if !unknown.is_empty() {
+        // The rest is about what was put in their place.
+        found.retain(|error| error.code == "plan::unknown_column");
+        found.extend(unknown);
+    }
     found.sort_by_key(|error| error.span);
     found.dedup();
     Err(found)
+}
+
+/// Puts a function that takes anything in the place of those whose names stand at some places.
+fn put_known(lines: &LineIndex<'_>, body: &mut ast::Query, places: &BTreeSet<Span>) {
+    let _ = ast::visit_expressions_mut(body, |expr| {
+        if let ast::Expr::Function(call) = expr
+            && let Some(span) = lines.span(ast::Spanned::span(&call.name))
+            && places.contains(&span)
+        {
+            let none = match &call.args {
+                ast::FunctionArguments::List(list) => list.args.is_empty(),
+                _ => true,
+            };
+            if none {
+                *expr = ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::Null, span: ast::Spanned::span(expr) });
+            } else if let [ast::ObjectNamePart::Identifier(name)] = call.name.0.as_mut_slice() {
+                name.value = "coalesce".into();
+                (call.over, call.filter) = (None, None);
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 /// What DataFusion says of a planned query that it cannot optimise, each at its place.

@@ -51,6 +51,7 @@ impl Known {
 
 /// Rewrites a query in place.
 pub(super) fn prepare(catalog: &Catalog<'_>, query: &mut Query) -> Prepared {
+    super::row_in::prepare(query);
     let mut collector = Collector { catalog, known: Known::default(), ctes: BTreeSet::new(), with_metadata: false };
     let _ = VisitMut::visit(query, &mut collector);
     let Collector { mut known, ctes, with_metadata, .. } = collector;
@@ -160,12 +161,13 @@ impl VisitorMut for Collector<'_> {
         if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
             super::special_joins::encode_nested(table_with_joins);
         }
+        super::pivot::made(factor).iter().for_each(|name| self.known.add(name));
         let alias = match factor {
             TableFactor::Table { alias, .. }
             | TableFactor::Derived { alias, .. }
             | TableFactor::Function { alias, .. }
             | TableFactor::UNNEST { alias, .. } => alias.as_ref(),
-            _ => None,
+            _ => super::pivot::alias_of(&*factor),
         };
         if let Some(alias) = alias {
             self.known.add(&alias.name.value);
@@ -206,6 +208,33 @@ struct Rewriter<'a> {
 }
 
 impl Rewriter<'_> {
+    /// Where all relations are known, a name without quotes is that of one of their columns before it is an alias: `SELECT V AS "V"` over a
+    /// column `v`.
+    fn own_columns_first(&self, select: &mut Select) {
+        let mut columns = BTreeSet::new();
+        for factor in select.from.iter().flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|it| &it.relation))) {
+            let TableFactor::Table { name: ObjectName(parts), args: None, alias, .. } = factor else { return };
+            let [ObjectNamePart::Identifier(name)] = parts.as_slice() else { return };
+            if self.ctes.iter().any(|cte| cte.eq_ignore_ascii_case(&name.value)) || alias.as_ref().is_some_and(|it| !it.columns.is_empty())
+            {
+                return;
+            }
+            match (self.catalog.source(&name.value).unwrap_or_default(), self.catalog.find(&name.value)) {
+                (Some(table), _) => columns.extend(table.all_columns().iter().map(|column| column.field.name().clone())),
+                (None, Some((_, Relation::View(view)))) => columns.extend(view.plan.schema().fields().iter().map(|it| it.name().clone())),
+                _ => return,
+            }
+        }
+        let mut own = OwnColumns { columns, depth: 0 };
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                let _ = VisitMut::visit(expr, &mut own);
+            }
+        }
+        let _ = VisitMut::visit(&mut select.selection, &mut own);
+        let _ = VisitMut::visit(&mut select.group_by, &mut own);
+    }
+
     /// The metadata columns a relation in FROM brings along: those of a source, none of a query's result.
     fn hidden(&self, factor: &TableFactor) -> Vec<&'static str> {
         if let TableFactor::NestedJoin { table_with_joins: inner, .. } = factor {
@@ -232,6 +261,7 @@ impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        self.own_columns_first(select);
         name_columns(select);
         if !self.with_metadata {
             return ControlFlow::Continue(());
@@ -277,6 +307,42 @@ impl VisitorMut for Rewriter<'_> {
                 }
             }
             _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Writes columns of known relations as they are declared, in one SELECT and not in the queries inside of it.
+struct OwnColumns {
+    columns: BTreeSet<String>,
+    depth: usize,
+}
+
+impl VisitorMut for OwnColumns {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let ident = match expr {
+            // Its parameters are names, too.
+            Expr::Lambda(_) => return ControlFlow::Break(()),
+            Expr::Identifier(ident) => ident,
+            _ => return ControlFlow::Continue(()),
+        };
+        if self.depth == 0 && ident.quote_style.is_none() && !self.columns.contains(&ident.value) {
+            let mut alike = self.columns.iter().filter(|column| column.eq_ignore_ascii_case(&ident.value));
+            if let (Some(name), None) = (alike.next(), alike.next()) {
+                ident.value.clone_from(name);
+            }
         }
         ControlFlow::Continue(())
     }

@@ -11,6 +11,7 @@ use datafusion_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, Ty
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion_sql::sqlparser::ast;
 
+use super::pivot::PivotPlanner;
 use super::recursion::RecursiveScan;
 use super::sets::SetPlanner;
 use super::special_joins::JoinPlanner;
@@ -81,7 +82,8 @@ pub(super) struct Provider<'a> {
 
 impl<'a> Provider<'a> {
     pub(super) fn new(catalog: &'a Catalog<'a>, with_metadata: bool) -> Self {
-        let relation_planners: Vec<Arc<dyn RelationPlanner>> = vec![Arc::new(WindowPlanner), Arc::new(SetPlanner), Arc::new(JoinPlanner)];
+        let relation_planners: Vec<Arc<dyn RelationPlanner>> =
+            vec![Arc::new(WindowPlanner), Arc::new(SetPlanner), Arc::new(JoinPlanner), Arc::new(PivotPlanner)];
         Self { catalog, options: super::config(), with_metadata, relation_planners }
     }
 }

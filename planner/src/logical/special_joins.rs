@@ -23,7 +23,7 @@ use super::errors::Located;
 use super::names::is_metadata;
 use super::windows::event_time;
 use crate::PlanError;
-use crate::parse::{WITHIN, constraint_mut};
+use crate::parse::{WITHIN, constraint_mut, unmarked};
 
 /// What is special about a join.
 #[derive(Debug, PartialEq)]
@@ -229,6 +229,7 @@ fn as_of(left: TableFactor, join: ast::Join, context: &mut dyn RelationPlannerCo
     };
     let (left, right) = (context.plan(left)?, context.plan(join.relation.clone())?);
     let both = left.schema().join(right.schema())?;
+    let (match_condition, outer) = unmarked(match_condition);
     let time = context.sql_to_expr(match_condition.clone(), &both)?;
     let comparison =
         matches!(&time, Expr::BinaryExpr(it) if matches!(it.op, Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq));
@@ -238,7 +239,7 @@ fn as_of(left: TableFactor, join: ast::Join, context: &mut dyn RelationPlannerCo
         return refused(error, match_condition.span());
     }
     let condition = condition(constraint, &left, &right, span, context)?;
-    Ok(LogicalPlan::Extension(Extension { node: Arc::new(AsOf::new(left, right, false, condition, time, span)?) }))
+    Ok(LogicalPlan::Extension(Extension { node: Arc::new(AsOf::new(left, right, outer, condition, time, span)?) }))
 }
 
 fn system_time(left: TableFactor, mut join: ast::Join, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
@@ -314,9 +315,6 @@ fn bounded(left: TableFactor, mut join: ast::Join, context: &mut dyn RelationPla
 /// NATURAL as USING of the columns both sides have. Columns that nobody declared do not count.
 fn natural(left: TableFactor, mut join: ast::Join, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
     let span = join.span();
-    if matches!(join.join_operator, JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)) {
-        return not_yet("NATURAL RIGHT and FULL JOIN are", span, "Name the columns: USING (…).");
-    }
     let sides = [context.plan(left.clone())?, context.plan(join.relation.clone())?];
     let known: Vec<&String> = sides[0].schema().fields().iter().map(|field| field.name()).collect();
     let common = sides[1].schema().fields().iter().map(|field| field.name()).filter(|name| known.contains(name) && !is_metadata(name));
@@ -329,10 +327,34 @@ fn natural(left: TableFactor, mut join: ast::Join, context: &mut dyn RelationPla
             .help("Say what is equal: JOIN … ON a.x = b.y, or write CROSS JOIN.");
         return refused(error, span);
     }
+    let kind = match &join.join_operator {
+        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => Some(JoinType::Right),
+        JoinOperator::FullOuter(_) => Some(JoinType::Full),
+        _ => None,
+    };
+    if let Some(kind) = kind {
+        let [left, right] = sides;
+        let keys = names.iter().filter_map(|name| name.0.last()?.as_ident()).map(|ident| ident.value.clone()).collect();
+        return merged(left, right, kind, keys);
+    }
     if let Some(constraint) = constraint_mut(&mut join.join_operator) {
         *constraint = JoinConstraint::Using(names);
     }
     context.plan(nested(TableWithJoins { relation: left, joins: vec![join] }))
+}
+
+/// A join of which columns of one name are one: the value of whichever side has a row. They belong to no side, and come first.
+fn merged(left: LogicalPlan, right: LogicalPlan, kind: JoinType, names: Vec<String>) -> Result<LogicalPlan> {
+    let width = left.schema().fields().len();
+    let keys = names.iter().map(Column::from_name).collect();
+    let plan = LogicalPlanBuilder::from(left).join_using(right, kind, keys)?.build()?;
+    let columns = plan.schema().columns();
+    let (of_left, of_right) = columns.split_at(width);
+    let of = |side: &[Column], name: &String| side.iter().find(|column| column.name == *name).cloned().map(Expr::Column);
+    let keys = names.iter().filter_map(|name| Some(coalesce(vec![of(of_left, name)?, of(of_right, name)?]).alias(name)));
+    let rest = columns.iter().filter(|column| !names.contains(&column.name)).cloned().map(Expr::Column);
+    let exprs: Vec<Expr> = keys.chain(rest).collect();
+    LogicalPlanBuilder::from(plan).project(exprs)?.build()
 }
 
 /// USING whose column must come from either side: where left has no row, its column is null, right's is the one that is meant.

@@ -220,13 +220,15 @@ impl Lowering<'_> {
             JoinKind::Right => [false, true],
             JoinKind::Full => [false, false],
         };
+        // A side that a recursion makes does not end before what it reads.
+        let in_recursion = sides.iter().any(|side| self.in_recursion(&side.rel).is_some());
         let of = |place: usize, retention: &Option<Retention>| -> Option<StateBound> {
             let side = &sides[place];
             if side.rel.props.bounded {
                 Some(StateBound::BoundedInput)
             } else if let Some(retention) = retention {
                 Some(StateBound::Window { retention_us: retention.slack_us.max(0).saturating_add(retention.watermark.delay_us.max(0)) })
-            } else if passes[place] && sides[1 - place].rel.props.bounded {
+            } else if passes[place] && sides[1 - place].rel.props.bounded && !in_recursion {
                 Some(StateBound::UntilOtherEnds)
             } else if self.is_per_key(side.rel.base) {
                 Some(StateBound::PerKey)

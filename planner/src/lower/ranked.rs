@@ -104,8 +104,8 @@ impl Lowering<'_> {
                     fields.push(field);
                 } else {
                     let name = ranked.own_name();
-                    fields.push(Arc::new(Field::new(&name, DataType::UInt64, false)));
-                    exprs.push(NamedExpr { name, expr: Arc::new(Literal::new(ScalarValue::UInt64(Some(0)))) });
+                    fields.push(Arc::new(Field::new(&name, DataType::Int64, false)));
+                    exprs.push(NamedExpr { name, expr: Arc::new(Literal::new(ScalarValue::Int64(Some(0)))) });
                 }
             }
             rel.project(exprs, fields);
@@ -197,7 +197,7 @@ impl Lowering<'_> {
             grouped.window.watermark = Some(input.end_of_input());
         }
 
-        let rank: Option<FieldRef> = rank.map(|name| Arc::new(Field::new(name, DataType::UInt64, false)));
+        let rank: Option<FieldRef> = rank.map(|name| Arc::new(Field::new(name, DataType::Int64, false)));
         let fields: Vec<FieldRef> =
             output.iter().map(|place| Arc::clone(&input.schema().fields()[*place])).chain(rank.iter().cloned()).collect();
         let place_of = |old: usize| output.iter().position(|it| *it == old);

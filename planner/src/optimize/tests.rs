@@ -69,11 +69,55 @@ fn every_rule_fires_where_it_should_and_only_there() {
             "SELECT x, count(*) AS n FROM a GROUP BY x HAVING count(*) > 3".into(),
         ),
         (
+            "rewrite_set_comparison",
+            "SELECT x FROM a WHERE x > ALL (SELECT y FROM a)".into(),
+            "SELECT x FROM a WHERE x IN (SELECT y FROM a)".into(),
+        ),
+        (
+            "subqueries_to_joins",
+            "SELECT x FROM a WHERE x IN (SELECT y FROM a)".into(),
+            "SELECT x FROM a WHERE x = (SELECT max(y) FROM a)".into(),
+        ),
+        (
+            "one_aggregate_for_each",
+            "SELECT x, y, count(*) AS n FROM a GROUP BY GROUPING SETS ((x), (y))".into(),
+            "SELECT x, y, count(*) AS n FROM a GROUP BY x, y".into(),
+        ),
+        ("first_row_of_each", "SELECT DISTINCT ON (x) x, y FROM a ORDER BY x, y".into(), "SELECT DISTINCT x, y FROM a".into()),
+        (
+            "scalar_subquery_to_join",
+            "SELECT x FROM a WHERE x = (SELECT max(y) FROM a)".into(),
+            "SELECT x FROM a WHERE x IN (SELECT y FROM a)".into(),
+        ),
+        (
+            "decorrelate_lateral_join",
+            "SELECT p.x, q.m FROM a AS p, LATERAL (SELECT max(y) AS m FROM a WHERE a.x = p.x) AS q".into(),
+            "SELECT p.x, q.y FROM a AS p, a AS q".into(),
+        ),
+        (
+            "extract_equijoin_predicate",
+            "SELECT p.x FROM a AS p JOIN a AS q ON p.x < q.y AND p.x + 1 = q.x".into(),
+            "SELECT p.x FROM a AS p JOIN a AS q ON p.x < q.x".into(),
+        ),
+        (
+            "eliminate_cross_join",
+            "SELECT p.x FROM a AS p, a AS q WHERE p.x = q.y".into(),
+            "SELECT p.x FROM a AS p JOIN a AS q ON p.x = q.y".into(),
+        ),
+        (
+            "eliminate_outer_join",
+            "SELECT p.x FROM a AS p LEFT JOIN a AS q ON p.x = q.y WHERE q.z > 3".into(),
+            "SELECT p.x FROM a AS p LEFT JOIN a AS q ON p.x = q.y WHERE q.z IS NULL".into(),
+        ),
+        (
             "common_sub_expression_eliminate",
             "SELECT x * y + 1 AS p, x * y + 2 AS q FROM a".into(),
             "SELECT random() + 1 AS p, random() + 2 AS q FROM a".into(),
         ),
     ];
+    for rule in rules().iter().filter(|rule| rule.name() != "optimize_projections") {
+        assert!(cases.iter().any(|(name, ..)| *name == rule.name()), "{} has a case", rule.name());
+    }
     for (name, fires, leaves) in cases {
         let (before, after) = with_rule(name, &fires);
         assert_ne!(before, after, "{name} should rewrite {fires}");

@@ -5,6 +5,7 @@
 //! its place in the text.
 
 mod aggregates;
+mod as_of_left;
 mod columns;
 mod commands;
 mod create;
@@ -28,6 +29,7 @@ mod window_table;
 mod windows;
 mod within;
 
+pub(crate) use as_of_left::unmarked;
 pub(crate) use function::is_parameter;
 pub use line_index::LineIndex;
 pub use side_table::{Side, SideTable};
@@ -47,25 +49,43 @@ use cursor::{Context, Cursor, Parsed};
 /// # Errors
 /// All mistakes found, in the order of the text: a wrong statement does not hide those behind its semicolon.
 pub fn parse(text: &str, variables: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Statement>, Vec<PlanError>> {
+    let mut parsed = parse_all(text, variables);
+    if parsed.errors.is_empty() {
+        return Ok(parsed.statements);
+    }
+    parsed.errors.sort_by_key(|error| error.span.map_or(usize::MAX, |span| span.start));
+    Err(parsed.errors)
+}
+
+/// What a text was read as.
+pub(crate) struct Parsing {
+    /// The statements that are right.
+    pub(crate) statements: Vec<Statement>,
+    /// What is wrong with the others.
+    pub(crate) errors: Vec<PlanError>,
+    /// The words in those: names among them are not known, but not missing either.
+    pub(crate) words: Vec<String>,
+}
+
+/// Reads a text of statements; those that are wrong are left out.
+pub(crate) fn parse_all(text: &str, variables: &dyn Fn(&str) -> Option<String>) -> Parsing {
     let lines = LineIndex::new(text);
     let context = Context { lines: &lines, variables };
-    let mut errors = Vec::new();
-    let mut statements = Vec::new();
-    for tokens in tokens::statements(&lines, &mut errors) {
-        if let Some(error) = tokens::unbalanced(&tokens) {
-            errors.push(error);
-            continue;
+    let mut parsed = Parsing { statements: vec![], errors: vec![], words: vec![] };
+    for tokens in tokens::statements(&lines, &mut parsed.errors) {
+        let known = parsed.errors.len();
+        match tokens::unbalanced(&tokens) {
+            Some(error) => parsed.errors.push(error),
+            None => match take_statement(&mut Cursor::new(&context, &tokens), &mut parsed.errors) {
+                Ok(statement) => parsed.statements.push(statement),
+                Err(error) => parsed.errors.push(error),
+            },
         }
-        match take_statement(&mut Cursor::new(&context, &tokens), &mut errors) {
-            Ok(statement) => statements.push(statement),
-            Err(error) => errors.push(error),
+        if parsed.errors.len() > known {
+            parsed.words.extend(tokens.iter().filter_map(|tok| tok.word()).map(str::to_string));
         }
     }
-    if errors.is_empty() {
-        return Ok(statements);
-    }
-    errors.sort_by_key(|error| error.span.map_or(usize::MAX, |span| span.start));
-    Err(errors)
+    parsed
 }
 
 /// Takes one statement, to the end of the cursor.

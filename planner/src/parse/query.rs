@@ -12,6 +12,7 @@ use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
 
+use super::as_of_left::{self, LeftJoins};
 use super::cursor::{Cursor, Parsed, quoted_text};
 use super::dialect::StreamingDialect;
 use super::tokens::Tok;
@@ -36,6 +37,7 @@ pub(super) fn take_query(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) -
     taken.run(&own)?;
     let mut body = parse_tree(&own, &taken.rest)?;
     cursor.at = cursor.tokens.len();
+    as_of_left::mark(&mut body, taken.left_joins);
     let mut wrong = within::attach(&mut body, taken.withins);
     wrong.extend(windows::normalise(&mut body, taken.clauses, &own));
     match wrong.pop() {
@@ -147,6 +149,7 @@ struct Extraction {
     rest: Vec<TokenWithSpan>,
     clauses: Clauses,
     withins: Withins,
+    left_joins: LeftJoins,
     emit: Option<(EmitClause, Span)>,
     allow_unbounded_state: bool,
     options: Vec<OptionSetting>,
@@ -182,6 +185,12 @@ impl Extraction {
                 let clause = within::take(&mut cursor)?;
                 level.joined = None;
                 self.withins.insert(place, clause);
+                continue;
+            } else if before.is_some_and(|before| before.is("ASOF"))
+                && let Some((words, relation)) = as_of_left::begins(&cursor)
+            {
+                self.left_joins.insert(relation);
+                cursor.at += words;
                 continue;
             } else if tok.is("SELECT") {
                 // FROM is kept for `FROM trades SELECT …`.

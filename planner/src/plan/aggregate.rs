@@ -98,7 +98,7 @@ pub enum AggregateFunction {
     ArgMin,
     /// `arg_max(value, by)`.
     ArgMax,
-    /// Number of distinct values, estimated (HyperLogLog, 2^14 registers, about 0.8 % error). `UInt64`.
+    /// Number of distinct values, estimated (HyperLogLog, 2^14 registers, about 0.8 % error). `Int64`.
     ApproxDistinct,
     /// The value below which the fraction lies, interpolated, exact.
     Percentile {

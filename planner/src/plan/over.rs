@@ -60,17 +60,17 @@ pub struct OverCall {
 /// What a function computes.
 #[derive(Clone, Debug)]
 pub enum OverFunction {
-    /// Position, from 1. `UInt64`.
+    /// Position, from 1. `Int64`.
     RowNumber,
-    /// Position of the first peer. `UInt64`.
+    /// Position of the first peer. `Int64`.
     Rank,
-    /// Number of different ranks so far. `UInt64`.
+    /// Number of different ranks so far. `Int64`.
     DenseRank,
     /// `(rank - 1) / (rows - 1)`. `Float64`.
     PercentRank,
     /// Share of rows up to the last peer. `Float64`.
     CumeDist,
-    /// Which of so many parts of equal size, from 1. `UInt64`.
+    /// Which of so many parts of equal size, from 1. `Int64`.
     Ntile {
         /// How many parts.
         parts: u64,

@@ -27,7 +27,7 @@ pub struct TopNPlan {
     pub limit: Option<u64>,
     /// Positions of the input's columns that come out.
     pub output: Vec<usize>,
-    /// The column of the rank (`UInt64`), if it comes out.
+    /// The column of the rank (`Int64`), if it comes out.
     pub rank: Option<FieldRef>,
     /// The window that is part of the group ([`WindowKind::Attached`](super::WindowKind::Attached)): groups are dropped when it has closed.
     pub window: Option<WindowPlan>,
