@@ -227,7 +227,7 @@ impl OverStore {
         let left = std::mem::take(&mut group.gone);
         let view = View { tree: &group.tree, rows, input, row, order };
         let total = view.total();
-        let mut reached = vec![0..total];
+        let mut reached: Vec<Range<usize>> = std::iter::once(0..total).collect();
         if let Some(totals) = totals {
             let changes = changes(&view, &changed);
             add_up(&view, totals, number, &changes, out);
