@@ -102,6 +102,9 @@ pub(crate) struct HowArgs {
     /// Take the same records in the same ticks as a run that wrote this log: what depends on processing time comes out as it did then
     #[arg(long, value_name = "FILE")]
     pub(crate) replay: Option<PathBuf>,
+    /// Warn when one partition, operator or sink holds the others up for this long; 0s never does
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    pub(crate) stall_warning: Duration,
     /// No progress, no warnings, no summary
     #[arg(short, long)]
     pub(crate) quiet: bool,

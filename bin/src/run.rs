@@ -20,13 +20,18 @@ use tidemark_planner::plan::PhysicalPlan;
 use crate::args::{HowArgs, ReportForm, RunArgs};
 use crate::cluster::{PlaceArgs, place, supervisor_gone};
 use crate::exit::{self, Color, Exit};
+use crate::held::{self, Held, Watch};
+use crate::observe::observe;
 use crate::outputs;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::summary::{Outcome, Summary};
 
 /// How often the run is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
+
+/// How often it is asked what holds the run up.
+const STALL_LOOK: Duration = Duration::from_secs(1);
 
 /// `tidemark run`.
 pub(crate) fn command(args: &RunArgs, color: Color) -> Exit {
@@ -66,6 +71,16 @@ pub(crate) fn session_run(session: &Session, how: &HowArgs, place: &PlaceArgs) -
         }
     }
     let workers = workers(how, &program, cluster.is_some());
+    if cluster.is_some() && !program.observations.is_empty() {
+        exit::complain("EXPLAIN WATERMARK and EXPLAIN PROGRESS look at a query in a single process", session.color);
+        return Exit::Wrong;
+    }
+    for observation in program.observations {
+        let observed = observe(observation, &session.connectors, how, workers, session.color);
+        if observed != Exit::Done {
+            return observed;
+        }
+    }
     match program.plan {
         Some(plan) => match ticks(how) {
             Ok(ticks) => {
@@ -128,6 +143,8 @@ fn run(plan: Arc<PhysicalPlan>, session: &Session, how: &HowArgs, config: RunCon
     };
 
     let started = Instant::now();
+    let mut watch = Watch::new(if how.quiet { Duration::ZERO } else { how.stall_warning });
+    let (mut looked, mut stopped_at) = (started, None);
     let mut progress = Progress::new(plan.sources().iter().any(|source| !source.bounded));
     loop {
         let wait = how.limit_time.map_or(LOOK, |limit| limit.saturating_sub(started.elapsed()).clamp(Duration::from_millis(1), LOOK));
@@ -141,6 +158,18 @@ fn run(plan: Arc<PhysicalPlan>, session: &Session, how: &HowArgs, config: RunCon
         if supervisor_gone() {
             control.stop();
         }
+        if stopped_at.is_none() && control.stopping() {
+            stopped_at = Some((control.report(), u64::try_from(now_us()).unwrap_or_default()));
+        }
+        if looked.elapsed() >= STALL_LOOK && !control.stopping() {
+            looked = Instant::now();
+            let now = u64::try_from(now_us()).unwrap_or_default();
+            let stalled = watch.look(&plan, &control.report(), now);
+            if !stalled.is_empty() {
+                session.screen.clear();
+                exit::tell(&format!("warning: the run is held up\n{}", held::text(&stalled)));
+            }
+        }
         if on_terminal {
             progress.update(&session.screen, &control.report(), Instant::now(), now_us());
         }
@@ -148,10 +177,12 @@ fn run(plan: Arc<PhysicalPlan>, session: &Session, how: &HowArgs, config: RunCon
     session.screen.clear();
     let outcome = engine.join().unwrap_or_else(|panic| Err(RunError::Worker(panic_text(panic.as_ref()))));
     let interrupted = interrupts().count.load(Ordering::SeqCst) > 0;
-    conclude(outcome, &control, &plan, how, workers, interrupted, session.color)
+    let waiting = stopped_at.map_or_else(Vec::new, |(report, now): (RunReport, u64)| held::held(&plan, &report, now));
+    conclude(outcome, &control, &plan, how, workers, interrupted, &waiting, session.color)
 }
 
-/// Says how the run went and finds the exit.
+/// Says how the run went and finds the exit. `waiting` is what results waited for when the run was stopped.
+#[allow(clippy::too_many_arguments)] // what is known of a run at its end
 fn conclude(
     outcome: Result<RunReport, RunError>,
     control: &Control,
@@ -159,6 +190,7 @@ fn conclude(
     how: &HowArgs,
     workers: usize,
     interrupted: bool,
+    waiting: &[Held],
     color: Color,
 ) -> Exit {
     let (report, error) = match outcome {
@@ -180,7 +212,12 @@ fn conclude(
     if !how.quiet {
         let summary = Summary::new(kind, error, workers, &report);
         match how.report {
-            ReportForm::Text => exit::tell(&summary.text()),
+            ReportForm::Text => {
+                exit::tell(&summary.text());
+                if !waiting.is_empty() {
+                    exit::tell(&format!("results that waited when the run was stopped:\n{}", held::text(waiting)));
+                }
+            }
             ReportForm::Json => match summary.json() {
                 Ok(json) => exit::tell(&format!("{json}\n")),
                 Err(error) => exit::complain(&format!("cannot write the summary: {error}"), color),
@@ -195,7 +232,7 @@ fn conclude(
 }
 
 /// The error as a sentence, with the record that was at fault.
-fn sentence(error: &RunError) -> String {
+pub(crate) fn sentence(error: &RunError) -> String {
     match error {
         RunError::BadRow { raw, .. } if !raw.is_empty() => {
             const SHOWN: usize = 200;
@@ -239,7 +276,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// The wall clock in microseconds since the Unix epoch.
-fn now_us() -> i64 {
+pub(crate) fn now_us() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 

@@ -229,7 +229,7 @@ mod tests {
                 ..SourceReport::default()
             }],
             operators: vec![OperatorReport { node: 2, name: "WindowAggregate", late: 1, ..OperatorReport::default() }],
-            sinks: vec![SinkReport { name: "stdout".into(), changes: 20, bytes: 0 }],
+            sinks: vec![SinkReport { name: "stdout".into(), changes: 20, ..SinkReport::default() }],
             elapsed: Duration::from_secs(2),
             ..RunReport::default()
         }

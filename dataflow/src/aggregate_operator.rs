@@ -22,14 +22,12 @@ use timely::dataflow::operators::{Capability, Concat};
 use timely::dataflow::{Stream, StreamVec};
 
 use crate::aggregate::exchange::KeyedDistributor;
-use crate::aggregate::{
-    AggregateLayout, KeyedBatch, LateRows, LimitReport, LocalHalf, Output, RowWatermarks as Judges, Store, global_owner,
-};
+use crate::aggregate::{AggregateLayout, KeyedBatch, LimitReport, LocalHalf, Output, Place, RowWatermarks as Judges, Store, global_owner};
 use crate::batch::{Batch, NO_WATERMARK, RowWatermarks};
 use crate::control::Metrics;
 use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
-use crate::late_letter::late_letter;
+use crate::late_letter::{homeless_letters, late_letter, late_rows};
 use crate::limit_row::limit_rows;
 use crate::state::accumulators::accumulator;
 use crate::stateless::error_row;
@@ -114,6 +112,7 @@ fn local_half<'scope>(
                     }
                 }
                 let mut shifted = Vec::new();
+                half.read_at(Place { origin: batch.origin, places: batch.places.clone() });
                 let pushed = half.push(&batch.rows, batch.diffs.as_deref(), judges(&batch, delay, &mut shifted));
                 for mut keyed in pushed.batches {
                     keyed_session.session_with_builder(&time).give_container(&mut keyed);
@@ -177,6 +176,7 @@ where
     let mut rows_output = OutputBuilder::<_, NoopBuilder<Batch>>::from(rows_output);
     let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<ErrorRow>>>::from(errors_output);
     let plan = watermark_plan(context.node);
+    let (puts_out_late, schema) = (layout.puts_out_late(), layout.output().clone());
     let mut closer = Closer {
         store: Store::among(layout, global_owner(scope.peers()) == scope.index(), scope.peers()),
         tracker: WatermarkTracker::new(plan, &context.partitions),
@@ -208,6 +208,15 @@ where
             closer.close(*held[0].time(), frontier, |epoch, output, limited| {
                 closed = true;
                 let capability = held[0].delayed(&epoch);
+                if puts_out_late {
+                    for homeless in &output.homeless {
+                        rows_session.session_with_builder(&capability).give_container(&mut late_rows(homeless, &schema));
+                    }
+                } else if !output.homeless.is_empty() {
+                    let capability = held[1].delayed(&epoch);
+                    let letters = output.homeless.iter().flat_map(|homeless| homeless_letters(node, homeless));
+                    errors_session.session(&capability).give_iterator(letters);
+                }
                 let mut batch = Batch::computed(output.rows, output.diffs);
                 rows_session.session_with_builder(&capability).give_container(&mut batch);
                 if !output.errors.is_empty() {
@@ -225,18 +234,21 @@ where
                     errors_session.session(&held[1].delayed(&epoch)).give_iterator(rows.into_iter());
                 }
             });
-            let too_late = closer.store.take_too_late();
-            if too_late > 0 {
-                metrics.operator(node).late(&LateRows::dropped(too_late));
-            }
+            metrics.operator(node).late(&closer.store.take_too_late());
             if closed {
                 let held = &metrics.operator(node).held[local_worker];
                 held.0.store(closer.store.groups() as u64, Relaxed);
                 held.1.store(closer.store.bytes() as u64, Relaxed);
             }
             match frontier {
-                Some(frontier) => held.iter_mut().for_each(|capability| capability.downgrade(&frontier)),
-                None => capabilities = None,
+                Some(frontier) => {
+                    held.iter_mut().for_each(|capability| capability.downgrade(&frontier));
+                    metrics.operator(node).out_to[local_worker].store(frontier, Relaxed);
+                }
+                None => {
+                    metrics.operator(node).out_to[local_worker].store(u64::MAX, Relaxed);
+                    capabilities = None;
+                }
             }
         }
     });

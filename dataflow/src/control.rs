@@ -3,7 +3,7 @@
 //! The strings that lead into a running dataflow: stop it, learn what it has done, learn why it failed. Shared by the workers of
 //! a process and whoever started them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use tidemark_planner::plan::{PhysicalOp, PhysicalPlan};
 
 use crate::aggregate::{LateRows, LimitCounts};
 use crate::batch::NO_WATERMARK;
-use crate::report::{LateReport, OperatorReport, RunReport, SinkReport, SourceReport, StateReport};
-use crate::watermark::ENDED;
+use crate::progress::Mark;
+use crate::report::{LateReport, OperatorReport, PartitionReport, RunReport, SinkReport, SourceReport, StateReport};
 
 /// What a chain of stateless steps is called; it is reported where one of its rows could not be computed.
 const STATELESS: &str = "Stateless";
@@ -176,8 +176,21 @@ pub(crate) struct SourceMetrics {
     pub(crate) bad: AtomicU64,
     examples: Mutex<Vec<String>>,
     /// Per partition, `None` where another process reads it.
-    watermarks: Mutex<Vec<Option<i64>>>,
+    partitions: Mutex<Vec<Option<Arc<PartitionMetrics>>>>,
     bytes_total: OnceLock<Option<u64>>,
+}
+
+#[derive(Debug)]
+struct PartitionMetrics {
+    name: String,
+    watermark: AtomicI64,
+    mark: Mutex<Mark>,
+}
+
+impl PartitionMetrics {
+    fn new(name: Option<String>, measure: bool) -> Option<Arc<Self>> {
+        name.map(|name| Arc::new(Self { name, watermark: AtomicI64::new(NO_WATERMARK), mark: Mutex::new(Mark::new(measure)) }))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -185,6 +198,9 @@ pub(crate) struct SinkMetrics {
     name: String,
     pub(crate) changes: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    /// The epoch to which everything is written, and that to which everything has come: of the first worker that has the sink.
+    pub(crate) written_to: AtomicU64,
+    pub(crate) given_to: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -198,6 +214,8 @@ pub(crate) struct OperatorMetrics {
     pub(crate) ignored: AtomicU64,
     /// One slot per worker of the process: groups and bytes held.
     pub(crate) held: Vec<(AtomicU64, AtomicU64)>,
+    /// One slot per worker: the epoch to which it has put out everything; 0 where that is not known.
+    pub(crate) out_to: Vec<AtomicU64>,
 }
 
 impl Metrics {
@@ -233,6 +251,7 @@ impl Metrics {
                     errors: AtomicU64::new(0),
                     ignored: AtomicU64::new(0),
                     held: (0..workers).map(|_| Default::default()).collect(),
+                    out_to: (0..workers).map(|_| AtomicU64::new(0)).collect(),
                 })
                 .collect(),
             epochs: AtomicU64::new(0),
@@ -249,7 +268,13 @@ impl Metrics {
             sinks: self
                 .sinks
                 .iter()
-                .map(|sink| SinkReport { name: sink.name.clone(), changes: sink.changes.load(Relaxed), bytes: sink.bytes.load(Relaxed) })
+                .map(|sink| SinkReport {
+                    name: sink.name.clone(),
+                    changes: sink.changes.load(Relaxed),
+                    bytes: sink.bytes.load(Relaxed),
+                    written_to_us: sink.written_to.load(Relaxed),
+                    given_to_us: sink.given_to.load(Relaxed),
+                })
                 .collect(),
             operators: self
                 .operators
@@ -266,6 +291,7 @@ impl Metrics {
                     ignored: operator.ignored.load(Relaxed),
                     groups: operator.held.iter().map(|held| held.0.load(Relaxed)).sum(),
                     state_bytes: operator.held.iter().map(|held| held.1.load(Relaxed)).sum(),
+                    out_to_us: operator.out_to.iter().map(|to| to.load(Relaxed)).min().filter(|to| *to > 0),
                 })
                 .collect(),
             elapsed: self.start.elapsed(),
@@ -297,21 +323,36 @@ impl OperatorMetrics {
 }
 
 impl SourceMetrics {
-    /// `here` says of each partition whether this process reads it.
-    pub(crate) fn open(&self, here: impl Iterator<Item = bool>, bytes_total: Option<u64>) {
-        *lock(&self.watermarks) = here.map(|here| here.then_some(NO_WATERMARK)).collect();
+    /// The names of the partitions, `None` where another process reads them.
+    pub(crate) fn open(&self, names: impl Iterator<Item = Option<String>>, bytes_total: Option<u64>, measure: bool) {
+        *lock(&self.partitions) = names.map(|name| PartitionMetrics::new(name, measure)).collect();
         let _ = self.bytes_total.set(bytes_total);
     }
 
     /// A partition has been added.
-    pub(crate) fn join(&self, here: bool) {
-        lock(&self.watermarks).push(here.then_some(NO_WATERMARK));
+    pub(crate) fn join(&self, name: Option<String>, measure: bool) {
+        lock(&self.partitions).push(PartitionMetrics::new(name, measure));
     }
 
-    pub(crate) fn watermark(&self, partition: usize, watermark: i64) {
-        if let Some(known) = &mut lock(&self.watermarks)[partition] {
-            *known = watermark.max(*known);
+    /// Raises the watermark of a partition, and notes how it stands.
+    pub(crate) fn watermark(&self, partition: usize, watermark: i64, note: impl FnOnce(&mut Mark)) {
+        if let Some(known) = self.partition(partition) {
+            let mut mark = lock(&known.mark);
+            if known.watermark.fetch_max(watermark, Relaxed) < watermark {
+                note(&mut mark);
+            }
         }
+    }
+
+    /// Notes how a partition stands.
+    pub(crate) fn note(&self, partition: usize, note: impl FnOnce(&mut Mark)) {
+        if let Some(known) = self.partition(partition) {
+            note(&mut lock(&known.mark));
+        }
+    }
+
+    fn partition(&self, partition: usize) -> Option<Arc<PartitionMetrics>> {
+        lock(&self.partitions).get(partition).cloned().flatten()
     }
 
     pub(crate) fn bad_row(&self, sentence: impl FnOnce() -> String) {
@@ -323,8 +364,12 @@ impl SourceMetrics {
     }
 
     fn report(&self) -> SourceReport {
-        let watermarks: Vec<i64> = lock(&self.watermarks).iter().flatten().copied().collect();
-        let live = watermarks.iter().copied().filter(|watermark| *watermark != ENDED);
+        let all = lock(&self.partitions).clone();
+        let here = all.iter().flatten();
+        let partitions: Vec<PartitionReport> = here.map(|one| lock(&one.mark).report(&one.name, one.watermark.load(Relaxed))).collect();
+        // A partition without a watermark yet is behind all others.
+        let slowest = partitions.iter().filter(|one| !one.ended).min_by_key(|one| one.watermark_us);
+        let watermarks = partitions.iter().filter(|one| !one.ended).filter_map(|one| one.watermark_us);
         SourceReport {
             name: self.name.clone(),
             rows: self.rows.load(Relaxed),
@@ -332,9 +377,11 @@ impl SourceMetrics {
             bytes_total: self.bytes_total.get().copied().flatten(),
             bad: self.bad.load(Relaxed),
             bad_examples: lock(&self.examples).clone(),
-            partitions: watermarks.len() as u64,
-            ended: watermarks.iter().filter(|watermark| **watermark == ENDED).count() as u64,
-            watermark_us: live.min().filter(|watermark| *watermark != NO_WATERMARK),
+            partitions: partitions.len() as u64,
+            ended: partitions.iter().filter(|one| one.ended).count() as u64,
+            watermark_us: watermarks.min(),
+            confidence: slowest.or(partitions.first()).and_then(|one| one.confidence),
+            partition_reports: partitions,
         }
     }
 }

@@ -24,6 +24,7 @@ mod letters;
 mod limit_row;
 mod partitions;
 pub mod places;
+pub mod progress;
 pub mod ranked;
 mod ranked_operator;
 pub mod recursion;

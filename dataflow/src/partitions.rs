@@ -170,7 +170,7 @@ impl SharedSource {
     /// Takes a partition whose epoch has closed with a watermark.
     fn take(&self, number: usize, info: &PartitionInfo, watermark: i64) -> Result<(), ConnectorError> {
         let here = self.partitions.take(self.source(), info, number, self.greatest_at(watermark))?;
-        self.added(here);
+        self.added(&info.name, here);
         if here {
             lock(&self.partitions.joined).push((number, watermark));
         }

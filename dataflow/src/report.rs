@@ -44,6 +44,57 @@ pub struct SourceReport {
     pub ended: u64,
     /// The watermark in microseconds, once there is one: least over the partitions that have not ended.
     pub watermark_us: Option<i64>,
+    /// The share of the last rows that were not behind the watermark, where rows are judged by it: of the partition with the least.
+    pub confidence: Option<f64>,
+    /// The partitions that this process reads.
+    pub partition_reports: Vec<PartitionReport>,
+}
+
+/// Where a partition stands.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct PartitionReport {
+    /// Its name.
+    pub name: String,
+    /// It has ended.
+    pub ended: bool,
+    /// Its watermark in microseconds, once there is one and until it has ended.
+    pub watermark_us: Option<i64>,
+    /// The offset of the row that set the watermark.
+    pub set_by_offset: Option<u64>,
+    /// The event time of that row.
+    pub set_by_time_us: Option<i64>,
+    /// When the watermark was set, in microseconds since 1970.
+    pub set_at_us: Option<u64>,
+    /// When the last rows were read.
+    pub read_at_us: Option<u64>,
+    /// One past the last record.
+    pub next_offset: u64,
+    /// It was idle for the declared time and follows the fastest.
+    pub passed_over: bool,
+    /// It is so far ahead that it waits for the slowest.
+    pub waits: bool,
+    /// The share of the last rows that were not behind the watermark. Advisory: nothing is decided by it.
+    pub confidence: Option<f64>,
+    /// What delays would have bought, where that was measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub delays: Vec<DelayReport>,
+    /// How far the row was behind that was furthest behind the greatest event time before it, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_max_us: Option<i64>,
+    /// How far rows were behind on average; those that were not are behind by 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_mean_us: Option<i64>,
+}
+
+/// What a delay of the watermark would have bought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct DelayReport {
+    /// The delay in microseconds.
+    pub delay_us: i64,
+    /// Rows that would not have been behind the watermark.
+    pub in_time: u64,
+    /// Of so many.
+    pub rows: u64,
 }
 
 /// Counts of a sink.
@@ -55,6 +106,10 @@ pub struct SinkReport {
     pub changes: u64,
     /// Bytes written, where known.
     pub bytes: u64,
+    /// The epoch to which it has written everything, in microseconds since 1970; 0 before the first.
+    pub written_to_us: u64,
+    /// The epoch to which it has been given everything.
+    pub given_to_us: u64,
 }
 
 /// Counts of a node that keeps state.
@@ -80,6 +135,8 @@ pub struct OperatorReport {
     pub groups: u64,
     /// Bytes held, about.
     pub state_bytes: u64,
+    /// The epoch to which it has put out everything, where that is known, in microseconds since 1970.
+    pub out_to_us: Option<u64>,
 }
 
 /// Rows that met a closed window, once for each such window.

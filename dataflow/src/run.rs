@@ -19,7 +19,7 @@ use crate::letters::Letters;
 use crate::render::{Process, render};
 use crate::report::RunReport;
 use crate::sink::OpenSinks;
-use crate::source::SharedSource;
+use crate::source::{SharedSource, Wanted};
 use crate::tick_log::TickLog;
 
 /// How to run.
@@ -35,11 +35,20 @@ pub struct RunConfig {
     pub cluster: Option<ClusterConfig>,
     /// The log of ticks that the run writes or follows. Its clock is [`TickLog::clock`].
     pub ticks: Option<Arc<TickLog>>,
+    /// Count how far rows are out of order.
+    pub measure: bool,
 }
 
 impl Default for RunConfig {
     fn default() -> Self {
-        Self { workers: 1, clock: Arc::new(EpochClock::system()), bytes_in_flight_max: 64 << 20, cluster: None, ticks: None }
+        Self {
+            workers: 1,
+            clock: Arc::new(EpochClock::system()),
+            bytes_in_flight_max: 64 << 20,
+            cluster: None,
+            ticks: None,
+            measure: false,
+        }
     }
 }
 
@@ -60,7 +69,9 @@ pub fn run(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &A
     for (position, source) in plan.sources().iter().enumerate() {
         let id = u32::try_from(position).unwrap_or(u32::MAX);
         // What is cut anew needs the times of its rows.
-        let wanted = event_time_wanted(&plan, id) || config.ticks.as_ref().is_some_and(|ticks| ticks.replays());
+        let replays = config.ticks.as_ref().is_some_and(|ticks| ticks.replays());
+        let asked = wanted(&plan, id);
+        let wanted = Wanted { watermarks: asked.watermarks || replays, disorder: config.measure };
         let shared = SharedSource::new(id, source.clone(), io.open_source(source)?, wanted, &metrics, (process, processes))?;
         sources.push(Arc::new(shared));
     }
@@ -219,10 +230,11 @@ fn facts(cluster: &ClusterConfig, plan: &PhysicalPlan, workers: usize, sources: 
     facts
 }
 
-/// Whether some operator judges rows of a source by their own watermarks.
-fn event_time_wanted(plan: &PhysicalPlan, source: u32) -> bool {
-    plan.nodes().iter().any(|node| {
+/// What operators ask of the rows of a source: to judge them by their own watermarks.
+fn wanted(plan: &PhysicalPlan, source: u32) -> Wanted {
+    let watermarks = plan.nodes().iter().any(|node| {
         let judges = |watermark: &&WatermarkPlan| watermark.domain == TimeDomain::EventTime && !watermark.waits_for_end();
         node.watermarks().iter().any(judges) && sources_below(plan, node.id).contains(&source)
-    })
+    });
+    Wanted { watermarks, disorder: false }
 }

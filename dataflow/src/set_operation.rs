@@ -165,7 +165,7 @@ impl Keep for SetStore {
             self.counts[id as usize] = Counts::default();
         }
         let diffs = diffs.iter().any(|diff| *diff != 1).then_some(diffs);
-        Output { rows, diffs, errors: vec![], more: !self.touched.is_empty() }
+        Output { rows, diffs, errors: vec![], homeless: vec![], more: !self.touched.is_empty() }
     }
 
     fn held(&self) -> (usize, usize) {

@@ -142,6 +142,11 @@ fn build<'scope, P>(
             outbox.close(frontier);
             outbox.send();
             let Some(held) = capability.as_mut() else { return };
+            if slot == 0 {
+                let facts = &metrics.sinks[id.index()];
+                facts.written_to.store(*held.time(), Ordering::Relaxed);
+                facts.given_to.store(frontier.unwrap_or(*held.time()), Ordering::Relaxed);
+            }
             match outbox.oldest_unacknowledged().or(frontier) {
                 Some(oldest) => {
                     let oldest = oldest.min(frontier.unwrap_or(oldest));

@@ -35,6 +35,7 @@ use crate::error_row::{ErrorAt, ErrorRow};
 use crate::eval::{Evaluated, evaluate};
 use crate::partitions::{Announcement, Partitions, Slots};
 use crate::places::Places;
+use crate::progress::Mark;
 use crate::render_row::render_row;
 use crate::tick_log::{TickLog, Turn};
 use crate::watermark::{ENDED, WatermarkUpdate};
@@ -58,8 +59,17 @@ pub(crate) struct SharedSource {
     pub(crate) partitions: Partitions,
     /// Partitions of this process that have not ended.
     open: AtomicUsize,
-    watermarks_wanted: bool,
+    wanted: Wanted,
     metrics: Arc<Metrics>,
+}
+
+/// What rows of a source must say of themselves beside their columns.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    /// The watermark of the rows before them: some operator judges them by it.
+    pub(crate) watermarks: bool,
+    /// How far they are out of order is counted.
+    pub(crate) disorder: bool,
 }
 
 /// A partition that this process reads.
@@ -73,7 +83,7 @@ impl PartitionSlot {
     pub(crate) fn open(source: &dyn Source, number: usize, greatest: Option<i64>) -> Result<Self, ConnectorError> {
         let greatest = greatest.unwrap_or(NO_WATERMARK);
         Ok(Self {
-            read: Mutex::new(ReadSide { reader: Some(source.open(number)?), next_chunk: 0 }),
+            read: Mutex::new(ReadSide { reader: Some(source.open(number)?), next_chunk: 0, empty: 0 }),
             commit: Mutex::new(CommitSide {
                 next_chunk: 0,
                 greatest,
@@ -90,6 +100,8 @@ impl PartitionSlot {
 struct ReadSide {
     reader: Option<Box<dyn PartitionReader>>,
     next_chunk: u64,
+    /// The last epoch in which it was asked and had nothing.
+    empty: Epoch,
 }
 
 struct CommitSide {
@@ -113,25 +125,26 @@ impl SharedSource {
         id: u32,
         plan: SourcePlan,
         source: Box<dyn Source>,
-        watermarks_wanted: bool,
+        wanted: Wanted,
         metrics: &Arc<Metrics>,
         (process, processes): (usize, usize),
     ) -> Result<Self, ConnectorError> {
         let partitions = Partitions::open(source.as_ref(), process, processes)?;
         let mut fields: Vec<Arc<Field>> = plan.read_schema.fields().iter().cloned().collect();
-        fields.extend(plan.metadata.iter().map(|column| Arc::new(Field::new(column.name(), column.data_type(), false))));
+        fields.extend(plan.metadata.iter().map(|column| column.field()));
         let slots = partitions.slots();
-        let here = || slots.iter().map(Option::is_some);
-        let bytes = source.partitions().iter().zip(here()).filter(|(_, here)| *here).map(|(partition, _)| partition.bytes).sum();
-        metrics.sources[id as usize].open(here(), bytes);
+        let here = || source.partitions().iter().zip(slots.iter()).map(|(partition, slot)| slot.as_ref().map(|_| partition));
+        let bytes = here().flatten().map(|partition| partition.bytes).sum();
+        metrics.sources[id as usize].open(here().map(|one| one.map(|one| one.name.clone())), bytes, wanted.disorder);
+        let asked = plan.metadata.contains(&MetadataColumn::Watermark);
         Ok(Self {
             id,
             plan,
             full_schema: Arc::new(Schema::new(fields)),
-            source,
             open: AtomicUsize::new(slots.iter().flatten().count()),
+            source,
             partitions,
-            watermarks_wanted,
+            wanted: Wanted { watermarks: wanted.watermarks || asked, ..wanted },
             metrics: Arc::clone(metrics),
         })
     }
@@ -164,8 +177,8 @@ impl SharedSource {
     }
 
     /// A partition has been added.
-    pub(crate) fn added(&self, here: bool) {
-        self.metrics.sources[self.id as usize].join(here);
+    pub(crate) fn added(&self, name: &str, here: bool) {
+        self.metrics.sources[self.id as usize].join(here.then(|| name.to_owned()), self.wanted.disorder);
         self.open.fetch_add(usize::from(here), Ordering::SeqCst);
     }
 
@@ -248,6 +261,8 @@ struct Prepared {
     undecoded: Vec<RowError>,
     times: Option<Vec<i64>>,
     greatest: i64,
+    /// Offset and event time of the first row that has the greatest.
+    greatest_at: (u64, i64),
     offset: u64,
     /// One past the last record.
     next_offset: u64,
@@ -332,6 +347,7 @@ impl Prepared {
             undecoded: errors(&mut self.undecoded),
             times: self.times.as_mut().map(|times| times.split_off(rows)),
             greatest: self.greatest,
+            greatest_at: self.greatest_at,
             offset: at,
             next_offset: self.next_offset,
             bytes: 0,
@@ -339,6 +355,10 @@ impl Prepared {
         self.next_offset = at;
         // Where times are not known, nobody asks for the watermark.
         self.greatest = self.times.iter().flatten().copied().max().unwrap_or(NO_WATERMARK);
+        let times = self.times.as_deref().unwrap_or_default();
+        if let Some(row) = times.iter().position(|time| *time == self.greatest) {
+            self.greatest_at = (before[row], self.greatest);
+        }
         Some(rest)
     }
 }
@@ -548,7 +568,7 @@ impl Reader {
         // Read first: what is discovered later belongs to this epoch or a later one.
         let now = self.context.clock.current();
         for (partition, watermark) in shared.partitions.joined() {
-            self.tell(partition, watermark, now, released);
+            self.tell(partition, watermark, now, released, |mark| mark.set_at = now);
         }
         if !self.discovers {
             return;
@@ -569,11 +589,11 @@ impl Reader {
     }
 
     /// Tells the watermark of a partition.
-    fn tell(&self, partition: usize, watermark: i64, epoch: Epoch, released: &mut Released) {
+    fn tell(&self, partition: usize, watermark: i64, epoch: Epoch, released: &mut Released, note: impl FnOnce(&mut Mark)) {
         let shared = &self.context.shared;
         let number = u32::try_from(partition).unwrap_or(u32::MAX);
         released.watermarks.push((epoch, WatermarkUpdate { source: shared.id, partition: number, watermark }));
-        self.context.metrics.sources[shared.id as usize].watermark(partition, watermark);
+        self.context.metrics.sources[shared.id as usize].watermark(partition, watermark, note);
     }
 
     /// Tells the source which records have gone through all sinks.
@@ -611,6 +631,7 @@ impl Reader {
                 continue;
             }
             if shared.drifted(&slots, slot) {
+                self.context.metrics.sources[shared.id as usize].note(partition, |mark| mark.waits = true);
                 continue;
             }
             let (chunk, taken) = {
@@ -624,7 +645,10 @@ impl Reader {
                 };
                 let Some(reader) = side.reader.as_mut() else { continue };
                 let taken = match reader.next()? {
-                    Read::Pending => continue,
+                    Read::Pending => {
+                        side.empty = self.context.clock.current();
+                        continue;
+                    }
                     Read::Chunk(taken) => Some(taken),
                     Read::End => {
                         side.reader = None;
@@ -656,10 +680,10 @@ impl Reader {
         let next_offset = last.map_or(offset, |last| last + 1);
         let undecoded = std::mem::take(&mut decoded.errors);
         let mut times = None;
-        let mut greatest = NO_WATERMARK;
+        let (mut greatest, mut greatest_at) = (NO_WATERMARK, (offset, NO_WATERMARK));
         if let Some(plan) = &shared.plan.event_time {
             let now = self.context.clock.current();
-            let full = self.with_metadata(partition, &decoded, now);
+            let full = self.with_metadata(partition, &decoded, now, None);
             let exprs: Vec<Arc<dyn PhysicalExpr>> = std::iter::once(&plan.expr).chain(&plan.carried).cloned().collect();
             let mut evaluated = evaluate(&exprs, &full);
             if let Some(bound) = plan.timing.future_bound_us {
@@ -670,17 +694,21 @@ impl Reader {
             let array = evaluated.columns[exprs.len() - 1].as_primitive::<TimestampMicrosecondType>();
             // A row without event time moves no watermark; the operator that needs the time reports the row.
             greatest = arrow::compute::max(array).unwrap_or(NO_WATERMARK);
-            if shared.watermarks_wanted {
+            if let Some(row) = (0..array.len()).find(|row| array.values()[*row] == greatest && array.is_valid(*row)) {
+                greatest_at = (decoded.offsets.get(row), evaluated.columns[0].as_primitive::<TimestampMicrosecondType>().value(row));
+            }
+            if shared.wanted.watermarks || shared.wanted.disorder {
                 times = Some(match array.null_count() {
                     0 => array.values().to_vec(),
                     _ => array.iter().map(|time| time.unwrap_or(NO_WATERMARK)).collect(),
                 });
             }
         }
-        Ok(Prepared { decoded, undecoded, times, greatest, offset, next_offset, bytes })
+        Ok(Prepared { decoded, undecoded, times, greatest, greatest_at, offset, next_offset, bytes })
     }
 
-    fn with_metadata(&self, partition: usize, decoded: &Decoded, epoch: Epoch) -> RecordBatch {
+    /// The decoded columns and the metadata. The watermarks of the rows are known when they are committed.
+    fn with_metadata(&self, partition: usize, decoded: &Decoded, epoch: Epoch, watermarks: Option<&[i64]>) -> RecordBatch {
         let rows = decoded.columns.num_rows();
         let shared = &self.context.shared;
         if shared.plan.metadata.is_empty() {
@@ -697,6 +725,10 @@ impl Reader {
                 }
                 MetadataColumn::Timestamp => {
                     Arc::new(TimestampMicrosecondArray::from_value(i64::try_from(epoch).unwrap_or(i64::MAX), rows))
+                }
+                MetadataColumn::Watermark => {
+                    let known = |row: usize| watermarks.map(|all| all[row]).filter(|watermark| *watermark != NO_WATERMARK);
+                    Arc::new((0..rows).map(known).collect::<TimestampMicrosecondArray>())
                 }
             });
         }
@@ -786,7 +818,7 @@ impl Reader {
             if side.last == 0 {
                 side.last = now;
             }
-            let idle = read.next_chunk == side.next_chunk && !side.ended && now.saturating_sub(side.last) >= timeout;
+            let idle = read.next_chunk == side.next_chunk && !side.ended && is_idle(side.last, read.empty, timeout);
             if !idle || side.greatest >= fastest {
                 continue;
             }
@@ -795,7 +827,7 @@ impl Reader {
             let watermark = fastest.saturating_sub(shared.delay_us()).max(NO_WATERMARK + 1);
             self.context.note(partition, |log, place| log.idled(now, place, fastest));
             // Under the lock, so that no row is judged by it before the epoch it is told in.
-            self.tell(partition, watermark, now, released);
+            self.tell(partition, watermark, now, released, |mark| (mark.set_by, mark.set_at, mark.passed_over) = (None, now, true));
         }
     }
 
@@ -808,7 +840,9 @@ impl Reader {
                 side.greatest = greatest;
                 side.settled = greatest;
                 let watermark = greatest.saturating_sub(shared.delay_us()).max(NO_WATERMARK + 1);
-                self.tell(partition, watermark, epoch, released);
+                self.tell(partition, watermark, epoch, released, |mark| {
+                    (mark.set_by, mark.set_at, mark.passed_over) = (None, epoch, true);
+                });
             }
         }
     }
@@ -819,25 +853,46 @@ impl Reader {
         let partition = u32::try_from(waiting.partition).unwrap_or(u32::MAX);
         let Some(prepared) = waiting.rows else {
             // Let the epoch's consumers see the end before anybody can conclude that the source is done.
-            self.tell(waiting.partition, ENDED, epoch, released);
+            self.tell(waiting.partition, ENDED, epoch, released, |mark| mark.set_at = epoch);
             shared.open.fetch_sub(1, Ordering::SeqCst);
             return;
         };
         let delay = shared.delay_us();
+        let carried = shared.plan.event_time.as_ref().is_some_and(|time| time.carried.is_some());
         if after > before {
             let watermark = after.saturating_sub(delay).max(NO_WATERMARK + 1);
-            self.tell(waiting.partition, watermark, epoch, released);
+            self.tell(waiting.partition, watermark, epoch, released, |mark| {
+                (mark.set_by, mark.set_at) = (Some(prepared.greatest_at), epoch);
+            });
         }
+        let (rows, next_offset) = (prepared.decoded.columns.num_rows(), prepared.next_offset);
+        metrics.note(waiting.partition, |mark| {
+            mark.next_offset = mark.next_offset.max(next_offset);
+            mark.waits = false;
+            if rows > 0 {
+                (mark.read_at, mark.passed_over) = (mark.read_at.max(epoch), false);
+            }
+            if let (Some(disorder), Some(times)) = (&mut mark.disorder, &prepared.times) {
+                disorder.add(times, before);
+            }
+        });
         let Prepared { mut decoded, undecoded, mut times, offset, next_offset, bytes, .. } = prepared;
         if shared.source.keeps_place() {
             self.unacknowledged.push_back((epoch, waiting.partition, next_offset));
         }
-        let full = self.with_metadata(waiting.partition, &decoded, epoch);
-        let exprs: Vec<Arc<dyn PhysicalExpr>> = shared.plan.output.iter().map(|named| Arc::clone(&named.expr)).collect();
-        let evaluated = evaluate(&exprs, &full);
         // Judged before bad rows are left out: also a bad row has moved the watermark of the rows behind it.
         if let Some(times) = &mut times {
-            *times = row_watermarks(times, before, delay);
+            let judged = row_watermarks(times, before, delay);
+            if !carried {
+                let behind = times.iter().zip(&judged).filter(|(time, watermark)| time < watermark && **time != NO_WATERMARK).count();
+                metrics.note(waiting.partition, |mark| mark.judged(judged.len() as u64, behind as u64));
+            }
+            *times = judged;
+        }
+        let full = self.with_metadata(waiting.partition, &decoded, epoch, times.as_deref());
+        let exprs: Vec<Arc<dyn PhysicalExpr>> = shared.plan.output.iter().map(|named| Arc::clone(&named.expr)).collect();
+        let evaluated = evaluate(&exprs, &full);
+        if let Some(times) = &mut times {
             *times = evaluated.keep(times).into_owned();
         }
         drop_bad_rows(&mut decoded, &evaluated);
@@ -884,6 +939,12 @@ impl Reader {
     }
 }
 
+/// Whether a partition whose last rows came in one epoch, and that had nothing when it was asked in another, is idle. While nobody asks it,
+/// since sinks are slow or it waits for others, it has not been silent.
+fn is_idle(last: Epoch, empty: Epoch, timeout: u64) -> bool {
+    empty.saturating_sub(last) >= timeout
+}
+
 /// Makes rows bad whose event time is too far ahead of the clock.
 fn reject_future(evaluated: &mut Evaluated, of: usize, now: i64, bound: i64) {
     let limit = now.saturating_add(bound);
@@ -920,6 +981,13 @@ fn drop_bad_rows(decoded: &mut Decoded, evaluated: &Evaluated) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_that_nobody_asks_is_not_idle() {
+        assert!(is_idle(100, 150, 50) && !is_idle(100, 149, 50));
+        // Sinks were slow until epoch 900: it was asked last when its rows came.
+        assert!(!is_idle(100, 100, 50) && !is_idle(100, 0, 50));
+    }
 
     #[test]
     fn a_row_is_judged_by_the_rows_before_it() {

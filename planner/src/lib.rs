@@ -20,4 +20,4 @@ mod state_request;
 pub mod statement;
 
 pub use error::{PlanError, Span};
-pub use program::{Output, PlanContext, Program, plan_text};
+pub use program::{Observation, Output, PlanContext, Program, plan_text};

@@ -14,7 +14,7 @@ use crate::parse::{LineIndex, Parsing, parse_all};
 use crate::plan::{PhysicalOp, PhysicalPlan};
 use crate::settings::Settings;
 use crate::statement::{
-    CreateSink, CreateView, Describe, Explain, ExplainFormat, ExplainLevel, Insert, Name, Query, Show, ShowWhat, Statement,
+    CreateSink, CreateView, Describe, Explain, ExplainFormat, ExplainLevel, Insert, Name, Observe, Query, Show, ShowWhat, Statement,
 };
 use crate::{PlanError, Span};
 
@@ -37,12 +37,23 @@ pub struct Program {
     pub plan: Option<PhysicalPlan>,
     /// What EXPLAIN, SHOW and DESCRIBE put out, in the order of the statements.
     pub outputs: Vec<Output>,
+    /// What EXPLAIN looks at, in the order of the statements.
+    pub observations: Vec<Observation>,
     /// The settings after the last SET.
     pub settings: Settings,
     /// What is allowed, and worth knowing.
     pub warnings: Vec<PlanError>,
     /// A number that is equal for equal plans, and 0 without a plan.
     pub fingerprint: u64,
+}
+
+/// A query that EXPLAIN runs to look at it.
+#[derive(Debug)]
+pub struct Observation {
+    /// What is looked at.
+    pub observe: Observe,
+    /// What runs. Its sinks are to be given nothing.
+    pub plan: PhysicalPlan,
 }
 
 /// What a statement puts out at once.
@@ -73,6 +84,7 @@ pub fn plan_text(text: &str, context: &PlanContext<'_>) -> Result<Program, Vec<P
         settings: context.settings.clone(),
         context,
         outputs: vec![],
+        observations: vec![],
         warnings: vec![],
         broken: words,
         macros: Macros::new(&lines),
@@ -91,16 +103,16 @@ pub fn plan_text(text: &str, context: &PlanContext<'_>) -> Result<Program, Vec<P
         errors.dedup();
         return Err(errors);
     }
-    let Planner { mut lowering, outputs, settings, mut warnings, .. } = planner;
+    let Planner { mut lowering, outputs, observations, settings, mut warnings, .. } = planner;
     warnings.extend(lowering.take_warnings());
     let plan = (!lowering.is_empty()).then(|| lowering.finish());
-    if plan.is_none() && outputs.is_empty() && !statements.is_empty() {
+    if plan.is_none() && outputs.is_empty() && observations.is_empty() && !statements.is_empty() {
         let hint =
             PlanError::new("plan::nothing_to_run", "nothing is written", None).help("Add a SELECT, a CREATE SINK … AS or an INSERT INTO.");
         warnings.push(hint);
     }
     let fingerprint = plan.as_ref().map_or(0, explain::fingerprint);
-    Ok(Program { plan, outputs, settings, warnings, fingerprint })
+    Ok(Program { plan, outputs, observations, settings, warnings, fingerprint })
 }
 
 /// The relation a statement would have made.
@@ -120,6 +132,7 @@ struct Planner<'a> {
     settings: Settings,
     context: &'a PlanContext<'a>,
     outputs: Vec<Output>,
+    observations: Vec<Observation>,
     warnings: Vec<PlanError>,
     /// Relations whose declaration is wrong.
     broken: Vec<String>,
@@ -305,7 +318,30 @@ impl<'a> Planner<'a> {
         self.lower(&insert.query, plan, lowering, request)
     }
 
+    /// Plans what EXPLAIN will run to look at.
+    fn observe(&mut self, observe: Observe, statement: &Statement, span: Span) -> Result<(), Vec<PlanError>> {
+        let mut lowering = Lowering::new(self.lines);
+        // Times are looked at also where nothing waits for them.
+        lowering.keeps_times = observe == Observe::Watermark;
+        if let Statement::CreateView(create) = statement {
+            let plan = self.view(create)?;
+            self.print(&create.query, plan, &mut lowering)?;
+        } else {
+            self.run(statement, &mut lowering)?;
+        }
+        let plan = lowering.finish();
+        if observe == Observe::Watermark && plan.sources().iter().all(|source| source.event_time.is_none()) {
+            let error = PlanError::new("plan::no_event_time", "no source of this query has an event time", span);
+            return Err(vec![error.help("Add WATERMARK FOR a timestamp column to the source.")]);
+        }
+        self.observations.push(Observation { observe, plan });
+        Ok(())
+    }
+
     fn explain(&mut self, explained: &Explain) -> Result<(), Vec<PlanError>> {
+        if let Some(observe) = explained.observe {
+            return self.observe(observe, &explained.statement, explained.span);
+        }
         let logical_text = |planner: &Self, plan: LogicalPlan, query: &Query| -> Result<String, Vec<PlanError>> {
             let plan = match explained.level {
                 ExplainLevel::Optimized => optimize(plan).map_err(|error| logical::optimizer_errors(&planner.catalog, query, error))?,

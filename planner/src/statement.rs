@@ -435,17 +435,28 @@ pub struct Describe {
     pub span: Span,
 }
 
-/// `EXPLAIN [level] [(FORMAT f, LEVEL l)] statement`.
+/// `EXPLAIN [level] [(FORMAT f, LEVEL l)] statement`, `EXPLAIN WATERMARK statement` or `EXPLAIN PROGRESS statement`.
 #[derive(Clone, Debug)]
 pub struct Explain {
     /// Which plan.
     pub level: ExplainLevel,
+    /// What is looked at while the query runs, instead of the plan.
+    pub observe: Option<Observe>,
     /// How it is written.
     pub format: ExplainFormat,
     /// A query, INSERT, CREATE VIEW or CREATE SINK … AS.
     pub statement: Box<Statement>,
     /// The statement, EXPLAIN included.
     pub span: Span,
+}
+
+/// What EXPLAIN looks at while a query runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observe {
+    /// How far the rows of its sources are out of order, and what each delay of the watermark would buy.
+    Watermark,
+    /// What holds its results back.
+    Progress,
 }
 
 /// Which plan EXPLAIN shows.

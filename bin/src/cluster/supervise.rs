@@ -148,6 +148,7 @@ fn arguments(args: &ClusterArgs, process: u16, hosts: &Path, color: Color) -> Ve
     if let Some(limit) = args.how.limit_time {
         put(&["--limit-time", &us(limit)]);
     }
+    put(&["--stall-warning", &us(args.how.stall_warning)]);
     if args.how.quiet {
         put(&["--quiet"]);
     }

@@ -49,6 +49,8 @@ pub fn fate(admission: Admission, strategy: LateStrategy) -> Fate {
         (Admission::Late, _) => Fate::Corrects,
         (Admission::TooLate, LateStrategy::Drop | LateStrategy::UpdatePrevious) => Fate::Dropped,
         (Admission::TooLate, LateStrategy::DeadLetterQueue) => Fate::DeadLetter,
+        // It is all that is wanted of the row.
+        (Admission::TooLate, LateStrategy::PutOut { .. }) => Fate::Counts,
         (Admission::TooLate, LateStrategy::IncludeInNextWindow) => Fate::Moves,
     }
 }

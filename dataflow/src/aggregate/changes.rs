@@ -262,6 +262,7 @@ impl ChangesStore {
                 rows: arrow::array::RecordBatch::new_empty(self.layout.output().clone()),
                 diffs: None,
                 errors: vec![],
+                homeless: vec![],
                 more: false,
             };
         };
@@ -328,7 +329,7 @@ impl ChangesStore {
             }));
         }
         let diffs = diffs.contains(&-1).then_some(diffs);
-        Output { rows: self.layout.batch(columns, picks.len()), diffs, errors, more: false }
+        Output { rows: self.layout.batch(columns, picks.len()), diffs, errors, homeless: vec![], more: false }
     }
 
     /// Ends the round: forgets groups that are gone and windows that no row can reach.

@@ -126,6 +126,6 @@ impl Results {
         }
         let diffs: Vec<i64> = good.iter().map(|row| of(row).1).collect();
         let diffs = diffs.iter().any(|diff| *diff != 1).then_some(diffs);
-        Output { rows: self.layout.batch(columns, good.len()), diffs, errors, more: false }
+        Output { rows: self.layout.batch(columns, good.len()), diffs, errors, homeless: vec![], more: false }
     }
 }

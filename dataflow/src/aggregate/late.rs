@@ -4,8 +4,17 @@
 //! window it meets. **How late** is how far its watermark had passed the window's end: an allowed lateness above that would have kept the
 //! window for it.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::datatypes::{Int64Type, UInt32Type};
+
 use super::admit::Fate;
+use super::keyed_batch::{KeyedBatch, Payload};
+use super::layout::AggregateLayout;
 use super::panes::Panes;
+use crate::batch::{Origin, record_batch};
+use crate::places::Places;
 
 /// Upper bounds of the classes of lateness, exclusive, in microseconds; one class more lies above them.
 pub const LATENESS_BOUNDS_US: [i64; 8] = [
@@ -73,6 +82,63 @@ impl LateRows {
     /// All of them.
     pub fn total(&self) -> u64 {
         self.corrected + self.dropped + self.dead_lettered + self.moved
+    }
+}
+
+/// Where a batch of rows was read.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Source, partition, and the offset of the first row of the chunk.
+    pub origin: Origin,
+    /// The offset of each row, where it is known.
+    pub places: Places,
+}
+
+impl Place {
+    /// Source, partition and offset of some rows, as columns.
+    pub(super) fn columns(&self, rows: &[u32]) -> [ArrayRef; 3] {
+        let offset = |row: &u32| i64::try_from(self.places.get(*row as usize).unwrap_or(self.origin.offset)).unwrap_or(i64::MAX);
+        [
+            Arc::new(UInt32Array::from_value(self.origin.source, rows.len())),
+            Arc::new(UInt32Array::from_value(self.origin.partition, rows.len())),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(offset))),
+        ]
+    }
+}
+
+/// Rows that no session holds, with all that is known of them.
+#[derive(Clone, Debug)]
+pub struct Homeless {
+    /// The rows as the aggregate read them.
+    pub rows: RecordBatch,
+    /// Source and partition of each.
+    pub read: Vec<(u32, u32)>,
+    /// The offset of each.
+    pub offsets: Vec<i64>,
+    /// The session that each would have made alone.
+    pub windows: Vec<(i64, i64)>,
+    /// The watermark of each.
+    pub watermarks: Vec<i64>,
+}
+
+impl Homeless {
+    /// Reads what travelled with rows: behind the payload and when they came, their place and their columns.
+    pub(super) fn of(layout: &AggregateLayout, batch: &KeyedBatch) -> Self {
+        let Payload::Raw { columns, .. } = &batch.payload else { panic!("rows of sessions travel as they are") };
+        let [came, source, partition, offset, rows @ ..] = &columns[layout.payload_exprs.len()..] else {
+            panic!("rows that may be too late travel with their place");
+        };
+        let gap = layout.session_gap().expect("the windows are sessions");
+        let lateness = layout.session_lateness();
+        let times = batch.panes.as_deref().expect("rows of sessions have times");
+        let parts = source.as_primitive::<UInt32Type>().values().iter().zip(partition.as_primitive::<UInt32Type>().values());
+        Self {
+            rows: record_batch(&layout.input, rows.to_vec(), batch.len()),
+            read: parts.map(|(source, partition)| (*source, *partition)).collect(),
+            offsets: offset.as_primitive::<Int64Type>().values().to_vec(),
+            windows: times.iter().map(|time| (*time, time + gap)).collect(),
+            watermarks: came.as_primitive::<Int64Type>().values().iter().map(|came| came.saturating_add(lateness)).collect(),
+        }
     }
 }
 

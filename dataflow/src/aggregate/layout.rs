@@ -67,6 +67,8 @@ pub struct AggregateLayout {
     pub(crate) places: Vec<usize>,
     /// Limits on its groups.
     pub(crate) limits: Option<Arc<StateLimits>>,
+    /// The rows that are read.
+    pub(crate) input: SchemaRef,
     output: SchemaRef,
 }
 
@@ -199,6 +201,7 @@ impl AggregateLayout {
             aggregates,
             limits: None,
             make,
+            input: input.clone(),
             output,
         })
     }
@@ -237,7 +240,19 @@ impl AggregateLayout {
     /// How far sessions are kept behind the watermark: while what comes late can still be corrected. Sessions that come out once are not
     /// corrected.
     pub(crate) fn session_lateness(&self) -> i64 {
-        self.window.filter(|_| self.emit != Emit::Final).map_or(0, |window| window.lateness_us)
+        let corrected = self.emit != Emit::Final || self.puts_out_late();
+        self.window.filter(|_| corrected).map_or(0, |window| window.lateness_us)
+    }
+
+    /// Whether what comes out is the rows that no session holds.
+    pub(crate) fn puts_out_late(&self) -> bool {
+        self.window.is_some_and(|window| matches!(window.late, LateStrategy::PutOut { .. }))
+    }
+
+    /// Whether rows that may come too late for their session travel with all their columns, since they are wanted then.
+    pub(crate) fn carries_late(&self) -> bool {
+        self.session_gap().is_some()
+            && self.window.is_some_and(|window| matches!(window.late, LateStrategy::DeadLetterQueue | LateStrategy::PutOut { .. }))
     }
 
     /// The types of the results that are computed from rows.

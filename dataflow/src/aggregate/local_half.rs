@@ -18,7 +18,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 
 use super::admit::{Admission, Fate, admit, fate};
 use super::keyed_batch::{KeyedBatch, Payload};
-use super::late::{LateRows, RefusedRow, earliest_open};
+use super::late::{LateRows, Place, RefusedRow, earliest_open};
 use super::layout::{AggregateLayout, Partial, WindowLayout};
 use super::session;
 use crate::eval::{BadRow, evaluate};
@@ -75,6 +75,8 @@ pub struct LocalHalf {
     trial_groups: usize,
     limits: Limits,
     groups: Vec<u32>,
+    /// Where the rows at hand were read.
+    place: Place,
 }
 
 /// Rows ready to be sent, before it is known how.
@@ -110,7 +112,7 @@ impl LocalHalf {
             Partial::Below(share) if !direct => Some((layout.table(), share)),
             Partial::Below(_) | Partial::Never => None,
         };
-        Self { layout, table, raw_left: 0, trial_rows: 0, trial_groups: 0, limits, groups: Vec::new() }
+        Self { layout, table, raw_left: 0, trial_rows: 0, trial_groups: 0, limits, groups: Vec::new(), place: Place::default() }
     }
 
     /// Takes rows in. `diffs` and watermarks are of the rows, in their order.
@@ -159,8 +161,16 @@ impl LocalHalf {
                 other => other,
             };
             if let Some(gap) = layout.session_gap() {
-                let came = session::rows_came(times, watermarks, gap, layout.session_lateness(), &mut pushed.late.corrected);
+                let came = session::rows_came(times, watermarks, gap, layout.session_lateness(), &mut pushed.late);
                 prepared.panes = Some(times.to_vec());
+                if layout.puts_out_late() {
+                    // Counted where the sessions are that the query is about.
+                    pushed.late = LateRows::default();
+                }
+                if let (Some(came), true) = (&came, layout.carries_late()) {
+                    self.send_wide(prepared, came, gap, rows, evaluated.kept.as_deref(), &mut pushed.batches);
+                    return pushed;
+                }
                 prepared.columns.extend(came.map(|came| Arc::new(Int64Array::from(came)) as ArrayRef));
                 pushed.batches.push(prepared.into_batch(false));
                 return pushed;
@@ -190,12 +200,51 @@ impl LocalHalf {
         pushed
     }
 
+    /// Sends rows of sessions, those that may be too late with all their columns and their place ([`super::Homeless`]).
+    fn send_wide(
+        &self,
+        prepared: Prepared,
+        came: &[i64],
+        gap: i64,
+        rows: &RecordBatch,
+        kept: Option<&[u32]>,
+        batches: &mut Vec<KeyedBatch>,
+    ) {
+        let times = prepared.panes.as_deref().unwrap_or_default();
+        let (good, late): (Vec<u32>, Vec<u32>) =
+            (0..came.len() as u32).partition(|row| session::in_time(times[*row as usize], came[*row as usize], gap));
+        let pick = |of: &[i64], rows: &[u32]| -> Vec<i64> { rows.iter().map(|row| of[*row as usize]).collect() };
+        for (chosen, wide) in [(good, false), (late, true)] {
+            if chosen.is_empty() {
+                continue;
+            }
+            let (chosen_times, chosen_came) = (pick(times, &chosen), pick(came, &chosen));
+            let own: Vec<u32> = chosen.iter().map(|row| kept.map_or(*row, |kept| kept[*row as usize])).collect();
+            let mut part = prepared.take(chosen, chosen_times);
+            part.columns.push(Arc::new(Int64Array::from(chosen_came)));
+            if wide {
+                part.columns.extend(self.place.columns(&own));
+                let own = UInt32Array::from(own);
+                part.columns.extend(rows.columns().iter().map(|column| take(column, &own, None).expect("rows lie within")));
+            }
+            batches.push(part.into_batch(false));
+        }
+    }
+
+    /// Says where the rows that are pushed next were read.
+    pub fn read_at(&mut self, place: Place) {
+        self.place = place;
+    }
+
     /// The keys of a batch are too long to be encoded together.
     #[cold]
     fn push_halves(&mut self, rows: &RecordBatch, diffs: Option<&[i64]>, watermarks: RowWatermarks<'_>) -> Pushed {
         let half = rows.num_rows() / 2;
         let mut joined = Pushed::default();
+        let place = std::mem::take(&mut self.place);
         for (first, len) in [(0, half), (half, rows.num_rows() - half)] {
+            let rows_here: UInt32Array = (first as u32..(first + len) as u32).collect();
+            self.place = Place { places: place.places.take(&rows_here), ..place };
             let watermarks = match watermarks {
                 RowWatermarks::Each(each) => RowWatermarks::Each(&each[first..first + len]),
                 other => other,

@@ -48,7 +48,7 @@ mod triggered;
 mod wire;
 
 pub use keyed_batch::{KeyedBatch, Payload, global_owner};
-pub use late::{LateRows, RefusedRow};
+pub use late::{Homeless, LateRows, Place, RefusedRow};
 pub use layout::{AggregateLayout, MakeAccumulator};
 pub use limited::{LimitCounts, LimitReport};
 pub use local_half::{LocalHalf, Pushed, RowWatermarks};

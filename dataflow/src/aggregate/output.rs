@@ -5,6 +5,7 @@ use arrow::compute::{concat, filter};
 use arrow::util::display::array_value_to_string;
 
 use super::keyed_batch::{KeyedBatch, Payload};
+use super::late::Homeless;
 use super::layout::AggregateLayout;
 use crate::state::group_table::GroupTable;
 
@@ -31,6 +32,8 @@ pub struct Output {
     pub diffs: Option<Vec<i64>>,
     /// Groups without a result, and those that got one.
     pub errors: Vec<GroupError>,
+    /// Rows that no session holds, where they are wanted.
+    pub homeless: Vec<Homeless>,
     /// There is more at the same epoch and watermark: call again.
     pub more: bool,
 }
@@ -144,6 +147,6 @@ impl<'a> Emission<'a> {
                 self.layout.batch(columns, self.rows)
             }
         };
-        Output { rows, diffs: None, errors: self.errors, more }
+        Output { rows, diffs: None, errors: self.errors, homeless: vec![], more }
     }
 }

@@ -14,6 +14,8 @@
 //! it agrees with closing: a row of a later epoch came at or after `W(e)`, so its stretch cannot reach into a session with
 //! `end <= W(e)`, which may come out and be forgotten.
 
+use super::admit::Fate;
+use super::late::LateRows;
 use super::local_half::RowWatermarks;
 
 /// No session.
@@ -29,13 +31,18 @@ pub(super) fn in_time(time: i64, came: i64, gap: i64) -> bool {
     came < time + gap
 }
 
+/// How far the watermark of a late row had passed the end of the session that the row would have made alone.
+pub(super) fn late_us(time: i64, came: i64, gap: i64, lateness: i64) -> i64 {
+    came.saturating_add(lateness).saturating_sub(time + gap)
+}
+
 /// Whether a row belongs to a session that covers `from..end`: the only place where rows and sessions meet.
 pub(super) fn belongs(from: i64, end: i64, time: i64, came: i64, gap: i64) -> bool {
     came < end && from < time + gap
 }
 
-/// When the rows of a batch came; `None` if all came at their times. Adds to `corrected` those that only the lateness keeps in time.
-pub(super) fn rows_came(times: &[i64], watermarks: RowWatermarks<'_>, gap: i64, lateness: i64, corrected: &mut u64) -> Option<Vec<i64>> {
+/// When the rows of a batch came; `None` if all came at their times. Notes those that only the lateness keeps in time.
+pub(super) fn rows_came(times: &[i64], watermarks: RowWatermarks<'_>, gap: i64, lateness: i64, noted: &mut LateRows) -> Option<Vec<i64>> {
     let least = times.iter().copied().min()?;
     let of = |row: usize| match watermarks {
         RowWatermarks::None => i64::MIN,
@@ -52,7 +59,9 @@ pub(super) fn rows_came(times: &[i64], watermarks: RowWatermarks<'_>, gap: i64, 
     let late = |row: usize, time: i64| !in_time(time, came(time, of(row)), gap);
     if lateness > 0 {
         let kept = |row: usize, time: i64| in_time(time, came(time, of(row).saturating_sub(lateness)), gap);
-        *corrected += times.iter().enumerate().filter(|(row, time)| late(*row, **time) && kept(*row, **time)).count() as u64;
+        for (row, time) in times.iter().enumerate().filter(|(row, time)| late(*row, **time) && kept(*row, **time)) {
+            noted.note(Fate::Corrects, of(row).saturating_sub(time + gap));
+        }
     }
     let came: Vec<i64> = times.iter().enumerate().map(|(row, time)| came(*time, of(row).saturating_sub(lateness))).collect();
     (came != times).then_some(came)

@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::compute::{concat, interleave, take};
-use tidemark_planner::plan::Emit;
+use tidemark_planner::plan::{Emit, LateStrategy};
 
+use super::admit::{Admission, Fate, fate};
 use super::changes::equal_rows;
 use super::keyed_batch::KeyedBatch;
+use super::late::{Homeless, LateRows};
 use super::layout::AggregateLayout;
 use super::output::{Emission, GroupError, OUTPUT_ROWS, Output, describe};
-use super::session::{NONE, in_time};
+use super::session::{NONE, in_time, late_us};
 use super::session_instants::Instants;
 use super::session_triggers::{Lines, SessionTriggers};
 use super::sessions::{Sessions, by_key, came_of, times_of};
@@ -33,8 +35,10 @@ pub(super) struct SessionStore {
     instants: Option<Instants>,
     /// Late rows that no session holds yet.
     late: Vec<KeyedBatch>,
-    /// Late rows that no session will hold.
-    too_late: u64,
+    /// What became of late rows that no session holds.
+    too_late: LateRows,
+    /// Those of them that are wanted.
+    homeless: Vec<KeyedBatch>,
     /// Rows of epochs that are not current, under EMIT CHANGES.
     waiting: BTreeMap<u64, Vec<KeyedBatch>>,
     frontier: Option<u64>,
@@ -93,7 +97,8 @@ impl SessionStore {
             instants: layout.counted.then(|| Instants::new(layout.clone(), gap)),
             layout,
             late: Vec::new(),
-            too_late: 0,
+            too_late: LateRows::default(),
+            homeless: Vec::new(),
             waiting: BTreeMap::new(),
             frontier: None,
             closing: None,
@@ -152,17 +157,25 @@ impl SessionStore {
 
     /// Puts late rows into the sessions that hold them; those that none will hold are too late.
     fn place_late(&mut self, watermark: i64) {
+        let strategy = self.layout.window.map_or(LateStrategy::Drop, |window| window.late);
+        if matches!(strategy, LateStrategy::IncludeInNextWindow | LateStrategy::PutOut { moves: true }) {
+            return self.move_late(watermark);
+        }
+        let fate = fate(Admission::TooLate, strategy);
         for batch in std::mem::take(&mut self.late) {
             self.sessions.intern(&batch);
             let came = came_of(&self.layout, &batch).expect("late rows say when they came");
-            let (mut held, mut sessions, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut held, mut sessions, mut waiting, mut homeless) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             for (row, (time, came)) in times_of(&batch).iter().zip(came).enumerate() {
                 match self.sessions.find(self.sessions.ids[row], *time, *came) {
                     Some(session) => {
                         held.push(row as u32);
                         sessions.push(session);
                     }
-                    None if *came < watermark => self.too_late += 1,
+                    None if *came < watermark => {
+                        self.too_late.note(fate, late_us(*time, *came, self.gap, self.lateness));
+                        homeless.push(row as u32);
+                    }
                     None => waiting.push(row as u32),
                 }
             }
@@ -174,6 +187,46 @@ impl SessionStore {
             if !waiting.is_empty() {
                 self.late.push(batch.take(&UInt32Array::from(waiting)));
             }
+            if self.layout.carries_late() && !homeless.is_empty() {
+                self.homeless.push(batch.take(&UInt32Array::from(homeless)));
+            }
+        }
+    }
+
+    /// The same, but a row that none will hold counts as if it had happened when it came. It may then hold others, so late rows are placed
+    /// one by one, in the order of when they came: one that came later cannot have held one that came before.
+    fn move_late(&mut self, watermark: i64) {
+        let batches = std::mem::take(&mut self.late);
+        let mut order: Vec<(i64, usize, u32)> = Vec::new();
+        for (place, batch) in batches.iter().enumerate() {
+            let came = came_of(&self.layout, batch).expect("late rows say when they came");
+            order.extend(came.iter().zip(0..).map(|(came, row)| (*came, place, row)));
+        }
+        order.sort_unstable();
+        let mut waiting = Vec::new();
+        for (came, place, row) in order {
+            let one = batches[place].take(&UInt32Array::from(vec![row]));
+            let time = times_of(&one)[0];
+            self.sessions.intern(&one);
+            let key = self.sessions.ids[0];
+            match self.sessions.find(key, time, came) {
+                Some(session) => self.sessions.add_late(&one, vec![session]),
+                None if came < watermark => {
+                    if self.layout.carries_late() {
+                        self.homeless.push(one.clone());
+                    } else {
+                        self.too_late.note(Fate::Moves, late_us(time, came, self.gap, self.lateness));
+                    }
+                    self.sessions.add(&KeyedBatch { panes: Some(vec![came]), ..one });
+                }
+                None => {
+                    self.sessions.forget_keys([key]);
+                    waiting.push(one);
+                }
+            }
+        }
+        if !waiting.is_empty() {
+            self.late.push(KeyedBatch::concat(&waiting));
         }
     }
 
@@ -200,6 +253,7 @@ impl SessionStore {
                 Some(instants) => instants.rebuild(&mut self.sessions),
             }
             let what = match self.layout.emit {
+                Emit::Final if self.layout.puts_out_late() => What::Over { over: self.sessions.take_due(kept), shown: vec![] },
                 Emit::Final => {
                     let over = self.sessions.take_due(kept);
                     let shown = over.iter().copied().filter(|session| self.sessions.states.exists(*session)).collect();
@@ -244,6 +298,7 @@ impl SessionStore {
         } else {
             self.settle(closing.what, epoch, kept);
         }
+        output.homeless = std::mem::take(&mut self.homeless).iter().map(|batch| Homeless::of(&self.layout, batch)).collect();
         output
     }
 
@@ -410,7 +465,7 @@ impl SessionStore {
         if let Some(instants) = &mut self.instants {
             let (unused, too_late) = instants.forget(&self.sessions, watermark, keys);
             keys = unused;
-            self.too_late += too_late;
+            self.too_late.add(&LateRows::dropped(too_late));
         }
         self.sessions.forget_keys(keys);
         self.closed = self.closed.max(watermark);
@@ -440,8 +495,8 @@ impl SessionStore {
         self.triggers.as_ref().and_then(|triggers| triggers.next_tick())
     }
 
-    /// Late rows that no session held, since this was asked last.
-    pub(super) fn take_too_late(&mut self) -> u64 {
+    /// What became of late rows that no session held, since this was asked last.
+    pub(super) fn take_too_late(&mut self) -> LateRows {
         std::mem::take(&mut self.too_late)
     }
 

@@ -232,7 +232,7 @@ fn run(case: &Case, compare: bool) -> (Answer, u64) {
                     break;
                 }
             }
-            too_late += store.take_too_late();
+            too_late += store.take_too_late().total();
         }
         if compare {
             let rows = case.answer(if case.emit == Emit::Final { u64::MAX } else { epoch }).0;

@@ -9,6 +9,7 @@ use tidemark_planner::plan::Emit;
 use super::changes::ChangesStore;
 use super::final_windows::FinalStore;
 use super::keyed_batch::KeyedBatch;
+use super::late::LateRows;
 use super::layout::AggregateLayout;
 use super::limited::LimitReport;
 use super::output::Output;
@@ -97,9 +98,9 @@ impl Store {
 
     /// Rows that turned out too late only here, since this was asked last: whether a late row belongs to a session is known where the
     /// session is.
-    pub fn take_too_late(&mut self) -> u64 {
+    pub fn take_too_late(&mut self) -> LateRows {
         match &mut self.kind {
-            Kind::Final(_) | Kind::Changes(_) | Kind::Triggered(_) => 0,
+            Kind::Final(_) | Kind::Changes(_) | Kind::Triggered(_) => LateRows::default(),
             Kind::Sessions(store) => store.take_too_late(),
         }
     }

@@ -114,7 +114,7 @@ impl Joiner {
         let picked: Vec<ArrayRef> = picked.collect();
         let rows = record_batch(&self.schema, picked, kept.len());
         let diffs = diffs.iter().any(|diff| *diff != 1).then_some(diffs);
-        Output { rows, diffs, errors, more }
+        Output { rows, diffs, errors, homeless: vec![], more }
     }
 
     /// Takes their version from pairs that do not meet the condition.

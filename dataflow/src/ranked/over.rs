@@ -199,7 +199,7 @@ impl OverStore {
             self.out[id as usize] = Vec::new();
             self.rows.remove(id);
         }
-        Output { rows, diffs, errors, more }
+        Output { rows, diffs, errors, homeless: vec![], more }
     }
 
     /// Forgets a group; its rows are still to be put out.

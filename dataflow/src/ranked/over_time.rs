@@ -142,7 +142,7 @@ impl OverTimeStore {
         if !more {
             self.passed = self.passed.max(watermark);
         }
-        Output { rows: self.output(&out, &results), diffs: None, errors, more }
+        Output { rows: self.output(&out, &results), diffs: None, errors, homeless: vec![], more }
     }
 
     /// Computes a group's rows before the watermark, and forgets what nothing reads any more.

@@ -83,7 +83,7 @@ impl TopNStore {
                 Kept::Trees(trees) => trees.settle(watermark),
             }
         }
-        Output { rows, diffs, errors: vec![], more }
+        Output { rows, diffs, errors: vec![], homeless: vec![], more }
     }
 
     fn output(&self, changes: &[Shown]) -> RecordBatch {

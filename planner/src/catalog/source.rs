@@ -75,9 +75,7 @@ impl SourceTable {
 
     /// All columns: those `*` shows, then the metadata columns.
     pub(crate) fn all_columns(&self) -> Vec<SourceColumn> {
-        let metadata = self
-            .metadata()
-            .map(|it| SourceColumn { field: Arc::new(Field::new(it.name(), it.data_type(), false)), value: ColumnValue::Metadata(it) });
+        let metadata = self.metadata().map(|it| SourceColumn { field: it.field(), value: ColumnValue::Metadata(it) });
         self.columns.iter().cloned().chain(metadata).collect()
     }
 
@@ -89,10 +87,7 @@ impl SourceTable {
 
     /// What computed columns may read: declared and metadata columns.
     pub(crate) fn base_schema(declared: &Schema) -> Schema {
-        let metadata = MetadataColumn::ALL
-            .into_iter()
-            .filter(|it| declared.field_with_name(it.name()).is_err())
-            .map(|it| Arc::new(Field::new(it.name(), it.data_type(), false)));
+        let metadata = MetadataColumn::ALL.into_iter().filter(|it| declared.field_with_name(it.name()).is_err()).map(MetadataColumn::field);
         Schema::new(declared.fields().iter().cloned().chain(metadata).collect::<Vec<_>>())
     }
 }
@@ -160,6 +155,15 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
     let declared = with_metadata(declared, columns, &known, &mut errors);
     let retracts = changelog == ChangelogKind::Retract;
     let base = if retracts { declared.as_ref().clone() } else { SourceTable::base_schema(&declared) };
+    // The watermark of a row is known when its columns have been computed.
+    let known_late = MetadataColumn::Watermark.name();
+    let base = Schema::new(
+        base.fields()
+            .iter()
+            .filter(|field| field.name() != known_late || declared.field_with_name(known_late).is_ok())
+            .cloned()
+            .collect::<Vec<_>>(),
+    );
     for column in columns {
         match &column.kind {
             ColumnKind::Physical { .. } => {
@@ -323,7 +327,8 @@ fn with_metadata(declared: SchemaRef, columns: &[Column], known: &[Field], error
 
 fn metadata_key(key: &str, span: Span, known: &[Field]) -> Result<MetadataColumn, PlanError> {
     let is = |it: &&MetadataColumn| it.name().eq_ignore_ascii_case(key) || it.name()[1..].eq_ignore_ascii_case(key);
-    MetadataColumn::ALL.iter().find(is).copied().ok_or_else(|| {
+    // The watermark is known when the columns of a row have been computed.
+    MetadataColumn::ALL.iter().filter(|it| **it != MetadataColumn::Watermark).find(is).copied().ok_or_else(|| {
         let error = PlanError::new("plan::unknown_metadata", format!("metadata \"{key}\" does not exist"), span);
         let names: Vec<&str> = if known.is_empty() {
             vec!["partition", "offset", "timestamp"]

@@ -14,8 +14,8 @@ use crate::duration::format_us;
 use crate::logical::{AssignWindows, type_name};
 use crate::lower::expr::{Physical, named_in, text};
 use crate::plan::{
-    AggregateClass, ChangelogKind, Emit, ErrorPolicy, KeyPlan, Node, NodeId, PhysicalOp, PhysicalPlan, StateBound, Step, TimeDomain,
-    WatermarkPlan, WatermarkStrategy, WindowColumn, WindowPlan,
+    AggregateClass, ChangelogKind, Emit, ErrorPolicy, KeyPlan, LateStrategy, Node, NodeId, PhysicalOp, PhysicalPlan, StateBound, Step,
+    TimeDomain, WatermarkPlan, WatermarkStrategy, WindowColumn, WindowPlan,
 };
 
 /// One line of EXPLAIN.
@@ -139,7 +139,13 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             fields.push(changelog());
             fields.push(("state", node.props.state.to_string()));
             fields.extend(limits());
-            push(depth, if aggregates.is_empty() { "Distinct" } else { "Aggregate" }, fields);
+            let puts_out_late = window.as_ref().is_some_and(|window| matches!(window.late, LateStrategy::PutOut { .. }));
+            let name = match aggregates.is_empty() {
+                true if puts_out_late => "LateSessions",
+                true => "Distinct",
+                false => "Aggregate",
+            };
+            push(depth, name, fields);
         }
         op @ (PhysicalOp::Arrange(_)
         | PhysicalOp::Join(_)

@@ -1,7 +1,8 @@
 //! `LATE(query)`: the rows that came too late for the windows of a query, as a relation.
 //!
 //! Whether a row is late is known from the row alone, where windows are assigned. So the late rows of a query are what stands below its
-//! aggregate, with the assignment of windows turned around: it keeps what the aggregate refuses.
+//! aggregate, with the assignment of windows turned around: it keeps what the aggregate refuses. Of sessions that is known only where
+//! sessions are kept, by their keys: a node of its own stands over the assignment ([`LateSessions`]).
 
 use std::sync::Arc;
 
@@ -9,9 +10,11 @@ use datafusion_common::{Column, Result};
 use datafusion_expr::logical_plan::{Extension, Filter, SubqueryAlias};
 use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
+use super::late_sessions::LateSessions;
 use super::view::ViewBody;
 use super::windows::{AssignWindows, LATE_COLUMNS, WINDOW_COLUMNS};
 use crate::PlanError;
+use crate::plan::WindowKind;
 
 /// The late rows of a plan, if it aggregates over windows.
 pub(super) fn late_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
@@ -23,8 +26,28 @@ pub(super) fn late_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             Some(view) => late_rows(&view.input),
             None => Ok(None),
         },
+        LogicalPlan::Aggregate(aggregate) if session_below(&aggregate.input) => {
+            let node = LateSessions::new(aggregate.input.as_ref().clone(), aggregate.group_expr.clone())?;
+            Ok(Some(LogicalPlan::Extension(Extension { node: Arc::new(node) })))
+        }
         LogicalPlan::Aggregate(aggregate) => below(&aggregate.input),
         _ => Ok(None),
+    }
+}
+
+/// Whether the windows below an aggregate are sessions.
+fn session_below(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Filter(filter) => session_below(&filter.input),
+        LogicalPlan::SubqueryAlias(alias) => session_below(&alias.input),
+        LogicalPlan::Projection(projection) => session_below(&projection.input),
+        LogicalPlan::Extension(extension) => {
+            let node = extension.node.as_any();
+            let windows = node.downcast_ref::<AssignWindows>();
+            windows.is_some_and(|windows| matches!(windows.kind, WindowKind::Session { .. }))
+                || node.downcast_ref::<ViewBody>().is_some_and(|view| session_below(&view.input))
+        }
+        _ => false,
     }
 }
 

@@ -91,7 +91,8 @@ pub(super) fn ctes(query: &Query) -> BTreeSet<String> {
 
 /// Whether a call by this name is understood here, before DataFusion sees it.
 pub(super) fn is_rewritten(name: &str) -> bool {
-    matches!(name, "proctime" | "if" | "mod" | "to_timestamp_ltz") || OTHER_NAMES.iter().any(|(other, _)| *other == name)
+    matches!(name, "proctime" | "current_watermark" | "if" | "mod" | "to_timestamp_ltz")
+        || OTHER_NAMES.iter().any(|(other, _)| *other == name)
 }
 
 pub(super) fn is_metadata(name: &str) -> bool {
@@ -192,7 +193,9 @@ impl VisitorMut for Collector<'_> {
         match expr {
             Expr::Identifier(name) => self.with_metadata |= is_metadata(&name.value),
             Expr::CompoundIdentifier(names) => self.with_metadata |= names.last().is_some_and(|name| is_metadata(&name.value)),
-            Expr::Function(_) => self.with_metadata |= call(expr).is_some_and(|(name, _)| name == "proctime"),
+            Expr::Function(_) => {
+                self.with_metadata |= call(expr).is_some_and(|(name, _)| name == "proctime" || name == "current_watermark");
+            }
             Expr::Lambda(lambda) => lambda.params.iter().for_each(|param| self.known.add(&param.name.value)),
             _ => {}
         }
@@ -388,6 +391,10 @@ const OTHER_NAMES: [(&str, &str); 7] = [
     ("grouping_id", "grouping"),
 ];
 
+fn watermark(span: datafusion_sql::sqlparser::tokenizer::Span) -> Ident {
+    Ident { value: MetadataColumn::Watermark.name().into(), quote_style: None, span }
+}
+
 /// Functions that are another spelling of something.
 fn rewrite_call(expr: &Expr) -> Option<Expr> {
     let (name, args) = call(expr)?;
@@ -402,6 +409,14 @@ fn rewrite_call(expr: &Expr) -> Option<Expr> {
     let span = ast::Spanned::span(&function.name);
     match (name.as_str(), plain?.as_slice()) {
         ("proctime", []) => Some(Expr::Identifier(Ident { value: "_timestamp".into(), quote_style: None, span })),
+        // The watermark is that of the source's rows, whichever column names it; a relation's name before the column is kept.
+        ("current_watermark", [] | [Expr::Identifier(_)]) => Some(Expr::Identifier(watermark(span))),
+        ("current_watermark", [Expr::CompoundIdentifier(parts)]) => {
+            let mut parts = parts.clone();
+            parts.pop();
+            parts.push(watermark(span));
+            Some(Expr::CompoundIdentifier(parts))
+        }
         (name, _) if OTHER_NAMES.iter().any(|(other, _)| *other == name) => {
             let (_, ours) = OTHER_NAMES.iter().find(|(other, _)| *other == name)?;
             let mut function = function.clone();

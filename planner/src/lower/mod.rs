@@ -9,6 +9,7 @@ mod as_of;
 mod errors_of;
 pub(crate) mod expr;
 mod join;
+mod late_sessions;
 mod leftover;
 mod limits;
 mod over;
@@ -33,7 +34,7 @@ use datafusion_expr::logical_plan::{Distinct, TableScan, Union, Unnest};
 use datafusion_expr::{Expr, LogicalPlan};
 
 use crate::catalog::{SourceColumn, SourceTable};
-use crate::logical::{AsOf, AssignWindows, ErrorsOf, QueryScope, RecursiveScan, SetNode, SourceScan, ViewBody, errors_at};
+use crate::logical::{AsOf, AssignWindows, ErrorsOf, LateSessions, QueryScope, RecursiveScan, SetNode, SourceScan, ViewBody, errors_at};
 use crate::parse::LineIndex;
 use crate::plan::{
     ChangelogKind, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Props, SinkPlan, SourceId, StateBound, Step,
@@ -74,6 +75,8 @@ pub(crate) struct Lowering<'a> {
     recursions: recursion::Recursions,
     /// What is allowed, and worth knowing.
     warnings: Vec<PlanError>,
+    /// Event times are read also where nothing waits for them.
+    pub(crate) keeps_times: bool,
 }
 
 impl<'a> Lowering<'a> {
@@ -89,6 +92,7 @@ impl<'a> Lowering<'a> {
             state_used: BTreeSet::new(),
             recursions: recursion::Recursions::default(),
             warnings: vec![],
+            keeps_times: false,
         }
     }
 
@@ -214,6 +218,8 @@ impl<'a> Lowering<'a> {
                     rel
                 } else if let Some(windows) = node.downcast_ref::<AssignWindows>() {
                     self.windows(windows, scope)?
+                } else if let Some(late) = node.downcast_ref::<LateSessions>() {
+                    self.late_sessions(late, scope)?
                 } else if let Some(join) = node.downcast_ref::<AsOf>() {
                     self.as_of(join, scope)?
                 } else if let Some(errors) = node.downcast_ref::<ErrorsOf>() {

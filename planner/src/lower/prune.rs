@@ -169,7 +169,7 @@ pub(super) fn same_aggregate(left: &AggregatePlan, right: &AggregatePlan) -> boo
 
 /// Completes a plan.
 pub(super) fn finish(lowering: Lowering<'_>) -> PhysicalPlan {
-    let Lowering { mut nodes, sources, sinks, .. } = lowering;
+    let Lowering { mut nodes, sources, sinks, keeps_times, .. } = lowering;
     let waited_for = watermarks_waited_for(&nodes);
     let mut plans = Vec::new();
     for (at, source) in sources.iter().enumerate() {
@@ -181,7 +181,7 @@ pub(super) fn finish(lowering: Lowering<'_>) -> PhysicalPlan {
             narrow(&mut nodes, below, &kept);
         }
         narrow(&mut nodes, source.node, &kept);
-        plans.push(source_plan(source, &kept, waited_for.contains(&id)));
+        plans.push(source_plan(source, &kept, keeps_times || waited_for.contains(&id)));
     }
     for node in &mut nodes {
         if let PhysicalOp::Stateless { steps, schemas, .. } = &mut node.op {
@@ -368,7 +368,8 @@ fn source_plan(source: &SourceUse, kept: &[usize], keeps_time: bool) -> SourcePl
         })
         .collect();
     // An event time that nothing waits for is read only if its column is anyway.
-    let event_time = source.event_time.filter(|(place, _)| keeps_time || kept.contains(place)).map(|(place, delay_us)| {
+    let asked = kept.iter().any(|place| matches!(source.columns[*place].value, ColumnValue::Metadata(MetadataColumn::Watermark)));
+    let event_time = source.event_time.filter(|(place, _)| keeps_time || asked || kept.contains(place)).map(|(place, delay_us)| {
         let column = &source.columns[place];
         let expr = in_microseconds(over_base(&column.value, &column.field), column.field.data_type());
         let carried = table.carried.as_ref().map(|it| {

@@ -50,6 +50,16 @@ impl Lowering<'_> {
             let error = error.label("a row would be taken back from another window than the one that counts it");
             return Err(vec![error.help("Write ALLOWED_LATENESS with LATE_DATA_STRATEGY UPDATE_PREVIOUS, or DEAD_LETTER_QUEUE.")]);
         }
+        let session = matches!(windows.kind, WindowKind::Session { .. });
+        if options.late == LateStrategy::DeadLetterQueue && session && rel.props.changelog != ChangelogKind::AppendOnly {
+            let error = PlanError::new(
+                "plan::late_strategy",
+                "dead letters of sessions of rows that may be taken back",
+                self.lines.span(windows.span),
+            );
+            let error = error.label("which of several equal rows was taken back is not known there");
+            return Err(vec![error.help("Leave DEAD_LETTER_QUEUE out: late rows are counted and dropped.")]);
+        }
         if options.late == LateStrategy::DeadLetterQueue && options.letters.is_none() {
             let of_source = rel.sources.iter().find_map(|id| match self.sources[id.index()].table.on_error.of_a_row() {
                 ErrorPolicy::DeadLetter { path } => Some(path.clone()),
@@ -76,13 +86,6 @@ impl Lowering<'_> {
         if watermark.is_none() {
             let error = PlanError::new("plan::never_late", "no row is late for these windows", scope.span).label("they have no watermark");
             return Err(vec![error.help("Add WATERMARK FOR a timestamp column to the source, or WITH WATERMARK to the window.")]);
-        }
-        if matches!(windows.kind, WindowKind::Session { .. }) {
-            let error = PlanError::new("plan::not_yet", "LATE over sessions is not supported yet", scope.span);
-            let error = error.label("which session a row would have joined is not known from the row alone");
-            return Err(vec![
-                error.help("Write LATE over windows of a fixed size; the summary of a run counts the late rows of sessions."),
-            ]);
         }
         rel.late_rows(WindowPlan {
             kind: windows.kind,

@@ -5,7 +5,9 @@ use datafusion_sql::sqlparser::tokenizer::Token;
 use super::cursor::{Cursor, Parsed};
 use super::{create, options, query};
 use crate::PlanError;
-use crate::statement::{CreateSink, Describe, Explain, ExplainFormat, ExplainLevel, Insert, Reset, Set, Show, ShowWhat, Statement};
+use crate::statement::{
+    CreateSink, Describe, Explain, ExplainFormat, ExplainLevel, Insert, Observe, Reset, Set, Show, ShowWhat, Statement,
+};
 
 /// Takes SET.
 pub(super) fn take_set(cursor: &mut Cursor<'_>) -> Parsed<Statement> {
@@ -80,7 +82,9 @@ const LEVELS: [(&str, ExplainLevel); 3] =
 pub(super) fn take_explain(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) -> Parsed<Statement> {
     cursor.expect("EXPLAIN")?;
     let (mut level, mut format) = (ExplainLevel::default(), ExplainFormat::default());
-    loop {
+    let observe = [("WATERMARK", Observe::Watermark), ("PROGRESS", Observe::Progress)].into_iter().find(|(word, _)| cursor.take(&[word]));
+    let observe = observe.map(|(_, observe)| observe);
+    while observe.is_none() {
         if cursor.sees_any(&["ANALYZE", "LIVE"]) {
             return Err(PlanError::new("parse::not_yet", "EXPLAIN does not measure yet", cursor.here())
                 .label("not yet")
@@ -119,7 +123,7 @@ pub(super) fn take_explain(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>)
         | Statement::Insert(_)
         | Statement::CreateView(_)
         | Statement::CreateSink(CreateSink { query: Some(_), .. }) => {
-            Ok(Statement::Explain(Explain { level, format, statement: Box::new(statement), span }))
+            Ok(Statement::Explain(Explain { level, observe, format, statement: Box::new(statement), span }))
         }
         other => Err(no_plan(other.span())),
     }

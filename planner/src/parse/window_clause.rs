@@ -429,7 +429,7 @@ mod tests {
         assert_eq!(clause.watermark.map(|it| it.0), Some(0));
         assert_eq!(clause.trigger.map(|it| it.0), Some(Trigger::Or(vec![Trigger::SessionEnd, Trigger::Every(300_000_000)])));
         assert_eq!(clause.late.map(|it| it.0), Some(LateStrategy::DeadLetterQueue));
-        assert_eq!(refused, ["LATE_DATA_STRATEGY DEAD_LETTER_QUEUE"]);
+        assert!(refused.is_empty(), "{refused:?}");
     }
 
     #[test]
@@ -445,7 +445,7 @@ mod tests {
         let (clause, refused) = read("WINDOW SESSION(ts, 30m, user_id) LATE_DATA_STRATEGY INCLUDE_IN_NEXT_WINDOW");
         assert!(matches!(&clause.shape, Shape::Session { keys, .. } if keys.len() == 1 && keys[0].0[0].value == "user_id"));
         assert!(matches!(&clause.time, Some((Time::Column(parts), _)) if parts[0].value == "ts"));
-        assert_eq!(refused, ["LATE_DATA_STRATEGY INCLUDE_IN_NEXT_WINDOW"]);
+        assert!(refused.is_empty(), "{refused:?}");
         let (_, refused) = read("WINDOW CUMULATING(10m, 1d, OFFSET 1m) TRIGGER ON WATERMARK");
         assert!(refused.is_empty(), "{refused:?}");
     }

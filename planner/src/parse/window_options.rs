@@ -76,9 +76,10 @@ impl WindowClause {
         let mut not_yet = |what: &str, span, help: &str| {
             errors.push(PlanError::new("parse::not_yet", format!("{what} not supported yet"), span).label("not yet").help(help));
         };
-        if let Some((late, span)) = self.late.filter(|(late, _)| !matches!(late, LateStrategy::Drop | LateStrategy::UpdatePrevious)) {
-            let what = format!("{} of sessions is", late.name().to_ascii_uppercase());
-            not_yet(&what, span, "Write LATE_DATA_STRATEGY DROP: late rows are counted and dropped.");
+        let early = |trigger: &Trigger| !matches!(trigger, Trigger::Watermark | Trigger::SessionEnd);
+        if let (Some((LateStrategy::IncludeInNextWindow, span)), Some(_)) = (self.late, self.trigger.as_ref().filter(|(it, _)| early(it))) {
+            let what = "INCLUDE_IN_NEXT_WINDOW of sessions with this trigger is";
+            not_yet(what, span, "Write TRIGGER ON SESSION_END, or another strategy for late rows.");
         }
         errors
     }

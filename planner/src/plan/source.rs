@@ -52,11 +52,14 @@ pub enum MetadataColumn {
     Offset,
     /// `_timestamp`: processing time, the time of the epoch the row was read in (`Timestamp(µs)`).
     Timestamp,
+    /// `_current_watermark`, as `CURRENT_WATERMARK()` is written here: the watermark of the rows before it in its partition, by which the
+    /// row is judged (`Timestamp(µs)`); null where there is none yet.
+    Watermark,
 }
 
 impl MetadataColumn {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Partition, Self::Offset, Self::Timestamp];
+    pub const ALL: [Self; 4] = [Self::Partition, Self::Offset, Self::Timestamp, Self::Watermark];
 
     /// The column's name in SQL.
     pub fn name(self) -> &'static str {
@@ -64,7 +67,13 @@ impl MetadataColumn {
             Self::Partition => "_partition",
             Self::Offset => "_offset",
             Self::Timestamp => "_timestamp",
+            Self::Watermark => "_current_watermark",
         }
+    }
+
+    /// The column of a schema.
+    pub fn field(self) -> arrow::datatypes::FieldRef {
+        Arc::new(arrow::datatypes::Field::new(self.name(), self.data_type(), self == Self::Watermark))
     }
 
     /// The column's type.
@@ -73,7 +82,7 @@ impl MetadataColumn {
         match self {
             Self::Partition => DataType::Int32,
             Self::Offset => DataType::Int64,
-            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Self::Timestamp | Self::Watermark => DataType::Timestamp(TimeUnit::Microsecond, None),
         }
     }
 }

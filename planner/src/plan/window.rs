@@ -110,6 +110,11 @@ pub enum LateStrategy {
     DeadLetterQueue,
     /// Counted in the earliest window that is open.
     IncludeInNextWindow,
+    /// They are what comes out, and nothing else: LATE over sessions.
+    PutOut {
+        /// The query counts them in the next window, where they may hold others.
+        moves: bool,
+    },
 }
 
 impl LateStrategy {
@@ -120,6 +125,7 @@ impl LateStrategy {
             Self::UpdatePrevious => "update_previous",
             Self::DeadLetterQueue => "dead_letter_queue",
             Self::IncludeInNextWindow => "include_in_next_window",
+            Self::PutOut { .. } => "put_out",
         }
     }
 

@@ -40,10 +40,29 @@ struct Judged<'a> {
     watermark: Option<i64>,
 }
 
-/// Works a case out.
-pub fn answer(case: &Case) -> Answer {
+/// The watermark of the rows before each row in its partition, by the row's id. The source's own, without the query's delay.
+pub type Watermarks = BTreeMap<i64, Option<i64>>;
+
+/// By which watermark each row is judged where no partition is passed over.
+pub fn watermarks(case: &Case) -> Watermarks {
+    let mut all = Watermarks::new();
+    for source in &case.sources {
+        for partition in &source.partitions {
+            let mut greatest: Option<i64> = None;
+            for event in partition.iter().flatten() {
+                // What takes a row back is judged too, but has no columns of its own to be asked by.
+                all.entry(event.id).or_insert(greatest.map(|greatest| greatest - own_delay(source.promise)));
+                greatest = greatest.max(moves(source.promise, event));
+            }
+        }
+    }
+    all
+}
+
+/// Works a case out. `given` says by which watermarks rows were judged, where that depends on when they came.
+pub fn answer(case: &Case, given: Option<&Watermarks>) -> Answer {
     let mut answer = Answer::default();
-    let rows = arrivals(case, &mut answer);
+    let rows = arrivals(case, given, &mut answer);
     let last = case.steps().saturating_sub(1);
     for step in 0..=last {
         let known: Vec<&Judged<'_>> = rows.iter().filter(|row| row.step <= step).collect();
@@ -86,23 +105,31 @@ fn moves(promise: Promise, event: &Event) -> Option<i64> {
 }
 
 fn delay(case: &Case, promise: Promise) -> i64 {
-    match (case.own_delay, promise) {
-        (Some(own), _) => own,
-        (None, Promise::Bounded(delay)) => delay,
-        (None, Promise::Strict) => -1,
-        (None, Promise::Carried) => 0,
+    case.own_delay.unwrap_or_else(|| own_delay(promise))
+}
+
+fn own_delay(promise: Promise) -> i64 {
+    match promise {
+        Promise::Bounded(delay) => delay,
+        Promise::Strict => -1,
+        Promise::Carried => 0,
     }
 }
 
 /// All rows that the query reads, partition by partition, in the order in which they arrive there.
-fn arrivals<'a>(case: &'a Case, answer: &mut Answer) -> Vec<Judged<'a>> {
+fn arrivals<'a>(case: &'a Case, given: Option<&Watermarks>, answer: &mut Answer) -> Vec<Judged<'a>> {
     let mut rows = Vec::new();
     for (s, source) in case.sources.iter().enumerate() {
         for (p, partition) in source.partitions.iter().enumerate() {
             let mut greatest: Option<i64> = None;
             let mut offset = 0;
             for (step, event) in partition.iter().enumerate().flat_map(|(step, events)| events.iter().map(move |event| (step, event))) {
-                let watermark = greatest.map(|greatest| greatest - delay(case, source.promise));
+                let own = own_delay(source.promise);
+                let watermark = match given {
+                    Some(given) => given.get(&event.id).copied().flatten().map(|watermark| watermark + own),
+                    None => greatest,
+                };
+                let watermark = watermark.map(|greatest| greatest - delay(case, source.promise));
                 if !case.filter || event.value % 2 == 0 {
                     match event.ts {
                         Some(ts) => rows.push(Judged { event, step, place: (s, p, offset), ts, watermark }),
@@ -333,7 +360,7 @@ mod tests {
     fn case(shape: Shape, strategy: Strategy, lateness: i64, times: &[i64]) -> Case {
         let event = |(id, ts): (usize, &i64)| Event { id: id as i64, ts: Some(*ts), mark: None, key: 0, value: 1, diff: 1 };
         let events = times.iter().enumerate().map(event).collect();
-        let source = Source { promise: Promise::Bounded(0), retracts: false, partitions: vec![vec![events]] };
+        let source = Source { promise: Promise::Bounded(0), retracts: false, idle_steps: None, partitions: vec![vec![events]] };
         Case {
             sources: vec![source],
             shape,
@@ -363,15 +390,15 @@ mod tests {
     fn a_late_row_by_hand() {
         let tumble = Shape::Tumble { size: 10, offset: 0 };
         let times = [1, 12, 2, 11, 25, 13];
-        let dropped = answer(&case(tumble, Strategy::Drop, 0, &times));
+        let dropped = answer(&case(tumble, Strategy::Drop, 0, &times), None);
         assert_eq!(counts(&dropped), [(0, 10, 1), (10, 20, 2), (20, 30, 1)]);
         assert_eq!((dropped.dropped, dropped.late[0].len()), (2, 2));
-        let corrected = answer(&case(tumble, Strategy::UpdatePrevious, 3, &times));
+        let corrected = answer(&case(tumble, Strategy::UpdatePrevious, 3, &times), None);
         assert_eq!(counts(&corrected), [(0, 10, 2), (10, 20, 2), (20, 30, 1)]);
         assert_eq!((corrected.corrected, corrected.dropped), (1, 1));
-        let moved = answer(&case(tumble, Strategy::NextWindow, 0, &times));
+        let moved = answer(&case(tumble, Strategy::NextWindow, 0, &times), None);
         assert_eq!(counts(&moved), [(0, 10, 1), (10, 20, 3), (20, 30, 2)]);
-        let letters = answer(&case(Shape::Hop { size: 10, slide: 5 }, Strategy::DeadLetter, 0, &[1, 12, 2]));
+        let letters = answer(&case(Shape::Hop { size: 10, slide: 5 }, Strategy::DeadLetter, 0, &[1, 12, 2]), None);
         assert_eq!(letters.letters, [(0, 0, 2, (-5, 5), 12), (0, 0, 2, (0, 10), 12)]);
     }
 
@@ -379,11 +406,11 @@ mod tests {
     fn a_late_row_of_sessions_by_hand() {
         let session = Shape::Session { gap: 10 };
         // Held by the session that was open from 11 on; too late; moved to when it came.
-        assert_eq!(counts(&answer(&case(session, Strategy::Drop, 0, &[0, 9, 12, 1]))), [(0, 22, 4)]);
+        assert_eq!(counts(&answer(&case(session, Strategy::Drop, 0, &[0, 9, 12, 1]), None)), [(0, 22, 4)]);
         let times = [0, 30, 1];
-        let dropped = answer(&case(session, Strategy::Drop, 0, &times));
+        let dropped = answer(&case(session, Strategy::Drop, 0, &times), None);
         assert_eq!((counts(&dropped), dropped.dropped), (vec![(0, 10, 1), (30, 40, 1)], 1));
-        assert_eq!(counts(&answer(&case(session, Strategy::NextWindow, 0, &times))), [(0, 10, 1), (30, 40, 2)]);
+        assert_eq!(counts(&answer(&case(session, Strategy::NextWindow, 0, &times), None)), [(0, 10, 1), (30, 40, 2)]);
         assert_eq!(SECOND, 1_000_000);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidemark_dataflow::report::LateReport;
 
 use super::answer::Bag;
-use super::{Answer, Case, Strategy, answer, job};
+use super::{Answer, Case, Strategy, Watermarks, answer, job, watermarks};
 use crate::memory::Change;
 use crate::run::{Outcome, run_group};
 use crate::value::{Row, Value};
@@ -17,7 +17,34 @@ use crate::value::{Row, Value};
 pub fn check(case: &Case, processes: usize, workers: usize) -> Result<(), String> {
     let job = job(case, workers);
     let outcome = run_group(&job, processes);
-    compare(case, &answer(case), &outcome).map_err(|wrong| format!("{wrong}\n{processes}x{workers} workers\n{}", job.sql))
+    let given = if case.idles() { Some(judged(case, &outcome).map_err(|wrong| format!("{wrong}\n{}", job.sql))?) } else { None };
+    compare(case, &answer(case, given.as_ref()), &outcome).map_err(|wrong| format!("{wrong}\n{processes}x{workers} workers\n{}", job.sql))
+}
+
+/// By which watermarks rows were judged, as the run says itself: each at least that of the rows before it, and no more than that and the
+/// greatest of all.
+fn judged(case: &Case, outcome: &Outcome) -> Result<Watermarks, String> {
+    let (least, mut found) = (watermarks(case), Watermarks::new());
+    for (s, source) in case.sources.iter().enumerate() {
+        let events = || source.partitions.iter().flatten().flatten();
+        let most = events().filter_map(|event| least.get(&event.id).copied().flatten()).max();
+        let reach = events().filter_map(|event| event.ts.max(event.mark)).max();
+        for change in outcome.written.get(&format!("judged{s}")).map_or(&[][..], Vec::as_slice) {
+            let (Value::Int(id), watermark) = (&change.row[0], &change.row[1]) else { return Err("an id is no number".into()) };
+            let id = i64::try_from(*id).map_err(|error| error.to_string())?;
+            let watermark = match watermark {
+                Value::Time(us) => Some(*us),
+                _ => None,
+            };
+            let own = least.get(&id).copied().flatten();
+            let allowed = watermark == own || (source.idle_steps.is_some() && watermark > own && watermark <= most.max(reach));
+            if !allowed {
+                return Err(format!("row {id} was judged by {watermark:?}, its partition had {own:?}"));
+            }
+            found.insert(id, watermark);
+        }
+    }
+    Ok(found)
 }
 
 fn compare(case: &Case, expected: &Answer, outcome: &Outcome) -> Result<(), String> {
@@ -29,17 +56,27 @@ fn compare(case: &Case, expected: &Answer, outcome: &Outcome) -> Result<(), Stri
         return Err(fault.clone());
     }
     let written = |sink: &str| outcome.written.get(sink).map_or(&[][..], Vec::as_slice);
-    same("out", written("out"), &expected.tables)?;
+    // When a window comes out depends on when partitions were passed over; what is in it in the end does not.
+    let whole = case.idles() && (case.fin || case.gap().is_some());
+    let by_step = |sink: &str, tables: &[Bag], whole: bool| match whole {
+        true => same(
+            sink,
+            &at_the_end(written(sink), tables.len()),
+            &[vec![Bag::new(); tables.len() - 1], tables[tables.len() - 1..].to_vec()].concat(),
+        ),
+        false => same(sink, written(sink), tables),
+    };
+    by_step("out", &expected.tables, whole)?;
     if case.fin && case.lateness == 0 {
         if let Some(taken) = written("out").iter().find(|change| change.diff < 0) {
             return Err(format!("a final result was taken back: {taken:?}"));
         }
     }
     if case.late_sink {
-        same("late", written("late"), &expected.late)?;
+        by_step("late", &expected.late, case.idles() && case.gap().is_some())?;
     }
     if case.outer.is_some() {
-        same("outside", written("outside"), &expected.outer)?;
+        by_step("outside", &expected.outer, whole)?;
     }
     // A second query over the same windows counts the same rows once more.
     let times = 1 + u64::from(case.outer.is_some());
@@ -66,6 +103,11 @@ fn compare(case: &Case, expected: &Answer, outcome: &Outcome) -> Result<(), Stri
         return Err(format!("{bad} rows were bad instead of {}", expected.bad));
     }
     Ok(())
+}
+
+/// The same changes as if all had come in the last step.
+fn at_the_end(changes: &[Change], steps: usize) -> Vec<Change> {
+    changes.iter().map(|change| Change { step: steps - 1, ..change.clone() }).collect()
 }
 
 /// The changes of each step are the difference between the tables after it and before it.

@@ -38,11 +38,11 @@ pub fn case(seed: u64) -> Case {
         Strategy::DeadLetter | Strategy::NextWindow => *random.pick(&[0, 0, 3 * SECOND, 15 * SECOND]),
     };
     let fin = random.chance(60);
-    let (fin, strategy, lateness) = if session {
-        let strategy = if lateness > 0 { Strategy::UpdatePrevious } else { Strategy::Drop };
-        (fin && lateness == 0, strategy, lateness)
-    } else {
-        (fin, strategy, lateness)
+    // Sessions that came out once are not corrected.
+    let (strategy, lateness) = match strategy {
+        Strategy::UpdatePrevious if session && fin => (Strategy::Drop, 0),
+        strategy if session && fin => (strategy, 0),
+        strategy => (strategy, lateness),
     };
     let outer = (fin && random.chance(20)).then(|| *random.pick(&[7 * SECOND, 20 * SECOND]));
     Case {
@@ -55,7 +55,7 @@ pub fn case(seed: u64) -> Case {
         keyed: random.chance(60),
         lists: random.chance(50),
         filter: random.chance(25),
-        late_sink: !session && !retracts && random.chance(50),
+        late_sink: !retracts && random.chance(50),
         outer,
         chunking: random.bits(),
     }
@@ -71,7 +71,8 @@ fn source(random: &mut Random, next_id: &mut i64, steps: usize, retracts: bool) 
         Promise::Carried,
     ]);
     let partitions = (0..1 + random.below(3)).map(|_| partition(random, next_id, steps, promise, retracts)).collect();
-    Source { promise, retracts, partitions }
+    let idle_steps = (!retracts && steps > 2 && random.chance(20)).then(|| 1 + random.below(3));
+    Source { promise, retracts, idle_steps, partitions }
 }
 
 fn partition(random: &mut Random, next_id: &mut i64, steps: usize, promise: Promise, retracts: bool) -> Partition {

@@ -11,7 +11,7 @@ mod check;
 mod generate;
 mod sql;
 
-pub use answer::{Answer, Bag, answer};
+pub use answer::{Answer, Bag, Watermarks, answer, watermarks};
 pub use check::{check, shrink};
 pub use generate::case;
 pub use sql::{job, rows, statements};
@@ -57,6 +57,8 @@ pub struct Source {
     pub promise: Promise,
     /// Rows may be taken back.
     pub retracts: bool,
+    /// After so many steps without rows a partition follows the fastest.
+    pub idle_steps: Option<usize>,
     /// Its partitions.
     pub partitions: Vec<Partition>,
 }
@@ -138,6 +140,11 @@ impl Case {
     /// Number of steps.
     pub fn steps(&self) -> usize {
         self.sources.iter().flat_map(|source| &source.partitions).map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// Some partition may be passed over: then it is asked of the run by which watermark each row was judged.
+    pub fn idles(&self) -> bool {
+        self.sources.iter().any(|source| source.idle_steps.is_some())
     }
 
     /// Rows may be taken back.

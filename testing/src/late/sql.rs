@@ -17,9 +17,10 @@ pub fn statements(case: &Case) -> String {
             Promise::Carried => "ts AS mark".to_owned(),
         };
         let changelog = if source.retracts { ", changelog = 'retract'" } else { "" };
+        let idle = source.idle_steps.map_or_else(String::new, |steps| format!(", 'watermark.idle-timeout' = '{steps}s'"));
         sql.push_str(&format!(
             "CREATE SOURCE t{s} (id BIGINT, ts TIMESTAMP, mark TIMESTAMP, k BIGINT, v BIGINT, WATERMARK FOR {promise}) \
-             WITH (connector = 'test'{changelog}) ON ERROR SKIP;\n"
+             WITH (connector = 'test'{changelog}{idle}) ON ERROR SKIP;\n"
         ));
     }
     let mut from = "t0".to_owned();
@@ -33,6 +34,9 @@ pub fn statements(case: &Case) -> String {
     if case.late_sink {
         let columns = "id, ts, window_start, window_end, _watermark, _lateness_us";
         sql.push_str(&format!("CREATE SINK late WITH (connector = 'test') AS SELECT {columns} FROM LATE(({query}));\n"));
+    }
+    for (s, _) in case.sources.iter().enumerate().filter(|_| case.idles()) {
+        sql.push_str(&format!("CREATE SINK judged{s} WITH (connector = 'test') AS SELECT id, CURRENT_WATERMARK() AS w FROM t{s};\n"));
     }
     if let Some(size) = case.outer {
         sql.push_str(&format!(
