@@ -122,6 +122,7 @@ fn same(sink: &str, changes: &[Change], tables: &[Bag]) -> Result<(), String> {
         expected.retain(|_, times| *times != 0);
         let mut found = Bag::new();
         changes.iter().filter(|change| change.step == step).for_each(|change| *found.entry(change.row.clone()).or_default() += change.diff);
+        found.retain(|_, times| *times != 0);
         if found != expected {
             let text = |bag: &Bag, other: &Bag| -> String {
                 let differing = bag.iter().filter(|(row, times)| other.get(*row) != Some(times));
