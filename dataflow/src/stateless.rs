@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::{prep_null_mask_filter, take};
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
@@ -40,6 +40,7 @@ enum ReadyStep {
     Project { exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
     AssignWindows(WindowStep),
     LateRows(WindowStep),
+    Arrival(SchemaRef),
     Unnest { columns: Vec<usize>, preserve_nulls: bool, schema: SchemaRef },
 }
 
@@ -56,6 +57,7 @@ impl Chain {
             }
             Step::AssignWindows { window } => ReadyStep::AssignWindows(WindowStep::new(window, schema)),
             Step::LateRows { window } => ReadyStep::LateRows(WindowStep::new(window, schema)),
+            Step::Arrival => ReadyStep::Arrival(Arc::clone(schema)),
             Step::Unnest { columns, preserve_nulls } => {
                 ReadyStep::Unnest { columns: columns.clone(), preserve_nulls: *preserve_nulls, schema: Arc::clone(schema) }
             }
@@ -63,20 +65,20 @@ impl Chain {
         Self { node: node.0, steps: ready.collect() }
     }
 
-    /// Runs a batch through the chain. Rows that fail are added to `errors`.
-    pub(crate) fn run(&self, mut batch: Batch, errors: &mut Vec<ErrorRow>) -> Batch {
+    /// Runs a batch of an epoch through the chain. Rows that fail are added to `errors`.
+    pub(crate) fn run(&self, mut batch: Batch, epoch: Epoch, errors: &mut Vec<ErrorRow>) -> Batch {
         for step in &self.steps {
             if batch.is_empty() {
                 break;
             }
-            batch = step.run(batch, self.node, errors);
+            batch = step.run(batch, self.node, epoch, errors);
         }
         batch
     }
 }
 
 impl ReadyStep {
-    fn run(&self, batch: Batch, node: u32, errors: &mut Vec<ErrorRow>) -> Batch {
+    fn run(&self, batch: Batch, node: u32, epoch: Epoch, errors: &mut Vec<ErrorRow>) -> Batch {
         match self {
             Self::Filter(predicate) => {
                 let (batch, columns) = evaluate_rows(std::slice::from_ref(predicate), batch, node, errors);
@@ -90,6 +92,11 @@ impl ReadyStep {
             }
             Self::AssignWindows(step) => step.assign(batch, node, errors),
             Self::LateRows(step) => step.late_rows(batch, node),
+            Self::Arrival(schema) => {
+                let came = TimestampMicrosecondArray::from_value(i64::try_from(epoch).unwrap_or(i64::MAX), batch.len());
+                let columns = batch.rows.columns().iter().cloned().chain([Arc::new(came) as ArrayRef]).collect();
+                batch.with_columns(schema, columns)
+            }
             Self::Unnest { columns, preserve_nulls, schema } => unnest(columns, *preserve_nulls, schema, batch),
         }
     }
@@ -174,7 +181,8 @@ pub(crate) fn stateless<'scope, T: Timestamp>(
             let mut rows_session = rows_output.activate();
             let mut errors_session = errors_output.activate();
             input.for_each(|capability, batch| {
-                let mut result = chain.run(std::mem::take(batch), &mut failed);
+                let epoch = *capability.least().expect("data has a time");
+                let mut result = chain.run(std::mem::take(batch), epoch, &mut failed);
                 rows_session.session_with_builder(&capability).give_container(&mut result);
                 if !failed.is_empty() {
                     errors_session.session(&capability).give_iterator(failed.drain(..));

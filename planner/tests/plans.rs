@@ -75,6 +75,7 @@ fn check(plan: &PhysicalPlan) {
                             windows(window, &below, &what);
                             assert_eq!(after.fields().len(), below.fields().len() + 5, "{what}");
                         }
+                        Step::Arrival => assert_eq!(after.fields().len(), below.fields().len() + 1, "{what}"),
                         Step::Unnest { .. } => {}
                     }
                     below = Arc::clone(after);

@@ -17,7 +17,7 @@
 //! late 1
 //! ```
 //! `input NAME retract (…)` declares a changelog: each row then has its diff behind its columns. `upsert` instead of `retract`: rows
-//! replace those with their PRIMARY KEY (`+1`) or delete them (`-1`).
+//! replace those with their PRIMARY KEY (`+1`) or delete them (`-1`). `endless`: the planner is told that the table does not end.
 //! `--` ends a step: the rows between two of them enter in one epoch, in all inputs and partitions alike. `also` is another
 //! spelling that must give the same. A change is its step (from 1), its diff and its row. Times without a day are on 1970-01-01.
 
@@ -229,11 +229,14 @@ fn job(inputs: &[(String, String, Vec<TextPartition>)], setup: &str, query: &str
     let mut tables = BTreeMap::new();
     for (name, columns, partitions) in inputs {
         let (columns, rest) = columns.rsplit_once(')').unwrap_or((columns, ""));
-        let (columns, options) = match (columns.strip_prefix("retract "), columns.strip_prefix("upsert ")) {
-            (Some(columns), _) => (columns, "connector = 'test', changelog = 'retract'"),
-            (_, Some(columns)) => (columns, "connector = 'test', changelog = 'upsert'"),
-            (None, None) => (columns, "connector = 'test'"),
-        };
+        let kinds = [
+            ("retract ", "connector = 'test', changelog = 'retract'"),
+            ("upsert ", "connector = 'test', changelog = 'upsert'"),
+            ("endless ", "connector = 'test', bounded = 'false'"),
+            ("", "connector = 'test'"),
+        ];
+        let of = kinds.iter().find_map(|(word, options)| Some((columns.strip_prefix(word)?, *options)));
+        let (columns, options) = of.expect("every text begins with no word");
         sql.push_str(&format!("CREATE SOURCE {name} {columns}) WITH ({options}){rest};\n"));
         tables.insert(name.clone(), partitions.clone());
     }

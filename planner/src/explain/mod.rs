@@ -224,6 +224,7 @@ fn step_fields(step: &Step, below: &Schema) -> (&'static str, Vec<(&'static str,
             fields.push(("lateness", format_us(window.lateness_us)));
             ("LateRows", fields)
         }
+        Step::Arrival => ("Arrival", vec![("adds", "the time a row came".into())]),
         Step::Unnest { columns, preserve_nulls } => {
             let columns: Vec<&str> = columns.iter().map(|place| below.field(*place).name().as_str()).collect();
             let mut fields = vec![("columns", list(&columns))];

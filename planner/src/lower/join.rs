@@ -8,9 +8,11 @@ use datafusion_common::{DFSchema, JoinType, NullEquality};
 use datafusion_expr::logical_plan::Join;
 use datafusion_expr::type_coercion::binary::comparison_coercion;
 use datafusion_expr::{Expr, LogicalPlan};
+use datafusion_physical_expr::conjunction_opt;
 use datafusion_physical_expr::expressions::CastExpr;
 
 use super::expr::{Physical, as_column, columns, physical, remap};
+use super::join_ttl::way_out;
 use super::relation::{Rel, plain_props};
 use super::time_bound::{self, Bounds};
 use super::{Lowering, Result};
@@ -50,7 +52,7 @@ impl Lowering<'_> {
         };
         // A join of one side only keeps that side left.
         let (left_plan, right_plan) = if swapped { (&join.right, &join.left) } else { (&join.left, &join.right) };
-        let (left, right) = match (self.lower(left_plan, scope), self.lower(right_plan, scope)) {
+        let (mut left, mut right) = match (self.lower(left_plan, scope), self.lower(right_plan, scope)) {
             (Ok(left), Ok(right)) => (left, right),
             (Err(mut errors), Err(more)) => {
                 errors.extend(more);
@@ -68,6 +70,19 @@ impl Lowering<'_> {
             Bounds::default()
         } else {
             time_bound::bounds([&left, &right], &condition.on, condition.residual.as_ref())
+        };
+        let ttl = if null_aware || in_recursion { None } else { self.join_ttl([&left, &right], &bounds, kind, scope)? };
+        let (condition, bounds) = match ttl {
+            None => (condition, bounds),
+            Some(ttl) => {
+                left.stamp_arrival();
+                right.stamp_arrival();
+                let mut condition = self.condition(left_plan, right_plan, [&left, &right], &on, join.filter.as_ref(), scope)?;
+                let arrivals = ttl.condition([&left, &right].map(|rel| rel.schema().fields().len()));
+                condition.residual = conjunction_opt(condition.residual.into_iter().chain(arrivals));
+                let bounds = time_bound::bounds([&left, &right], &condition.on, condition.residual.as_ref());
+                (condition, bounds)
+            }
         };
         // The other side has one row at any time: nobody goes without a match.
         let matched = kind == JoinKind::Left && condition.on.is_empty() && condition.residual.is_none() && exactly_one(right_plan);
@@ -251,10 +266,9 @@ impl Lowering<'_> {
                     (None, _) => format!("{} does not end, and no times bound it", names(&sides[0])),
                     (_, _) => format!("{} does not end, and no times bound it", names(&sides[1])),
                 };
-                let error = PlanError::new("plan::unbounded_state", "this join keeps every row for ever", span).label(label).help(
-                    "Bound it by time, such as AND a.ts BETWEEN b.ts - INTERVAL '5' MINUTE AND b.ts, join windows by window_start and \
-                     window_end, or say ALLOW UNBOUNDED STATE.",
-                );
+                let asked = scope.state.as_ref().is_some_and(|request| request.ttl_us.is_some());
+                let error = PlanError::new("plan::unbounded_state", "this join keeps every row for ever", span).label(label);
+                let error = error.help(way_out(asked));
                 Err(vec![error])
             }
         }

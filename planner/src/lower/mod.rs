@@ -10,6 +10,7 @@ mod errors_of;
 pub(crate) mod expr;
 mod join;
 mod late_sessions;
+mod join_ttl;
 mod leftover;
 mod limits;
 mod over;
@@ -578,6 +579,6 @@ fn holds_map(data_type: &DataType) -> bool {
 fn passes_columns(step: &Step) -> Option<Vec<usize>> {
     match step {
         Step::Project { exprs } => exprs.iter().map(|it| as_column(&it.expr)).collect(),
-        Step::Filter { .. } | Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Unnest { .. } => None,
+        Step::Filter { .. } | Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Arrival | Step::Unnest { .. } => None,
     }
 }

@@ -130,7 +130,16 @@ fn same_step(left: &Step, right: &Step) -> bool {
         (Step::AssignWindows { window: a }, Step::AssignWindows { window: b })
         | (Step::LateRows { window: a }, Step::LateRows { window: b }) => same_window(a, b),
         (Step::Unnest { columns: a, preserve_nulls: m }, Step::Unnest { columns: b, preserve_nulls: n }) => a == b && m == n,
-        (Step::Filter { .. } | Step::Project { .. } | Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Unnest { .. }, _) => false,
+        (Step::Arrival, Step::Arrival) => true,
+        (
+            Step::Filter { .. }
+            | Step::Project { .. }
+            | Step::AssignWindows { .. }
+            | Step::LateRows { .. }
+            | Step::Arrival
+            | Step::Unnest { .. },
+            _,
+        ) => false,
     }
 }
 
@@ -266,7 +275,7 @@ fn fold(steps: &mut Vec<Step>, schemas: &mut Vec<SchemaRef>) {
         };
         let next = at + 1 + next;
         if matches!(steps[next], Step::Unnest { .. })
-            || steps[at + 1..next].iter().any(|step| matches!(step, Step::AssignWindows { .. } | Step::LateRows { .. }))
+            || steps[at + 1..next].iter().any(|step| matches!(step, Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Arrival))
         {
             at += 1;
             continue;
@@ -276,7 +285,7 @@ fn fold(steps: &mut Vec<Step>, schemas: &mut Vec<SchemaRef>) {
             match step {
                 Step::Filter { predicate } => *predicate = remap(predicate, &place),
                 Step::Project { exprs } => exprs.iter_mut().for_each(|it| it.expr = remap(&it.expr, &place)),
-                Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Unnest { .. } => {}
+                Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Arrival | Step::Unnest { .. } => {}
             }
         }
         // The filters between get the schema they see now when nodes are numbered.

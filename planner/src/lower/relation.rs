@@ -17,6 +17,9 @@ use crate::plan::{
     WindowKind, WindowPlan,
 };
 
+/// The column of the time a row came.
+pub(crate) const ARRIVAL: &str = "$arrival";
+
 /// A node with steps on top.
 #[derive(Clone, Debug)]
 pub(crate) struct Rel {
@@ -160,6 +163,16 @@ impl Rel {
         self.push(Step::LateRows { window }, Arc::new(Schema::new(fields)));
     }
 
+    /// Appends the time each row comes.
+    pub(crate) fn stamp_arrival(&mut self) {
+        let place = self.schema().fields().len();
+        let field = Arc::new(Field::new(ARRIVAL, DataType::Timestamp(TimeUnit::Microsecond, None), false));
+        let fields: Vec<FieldRef> = self.schema().fields().iter().cloned().chain([field]).collect();
+        let sources = self.sources.iter().copied().collect();
+        self.props.watermarks.push((place, WatermarkPlan { domain: TimeDomain::ProcessingTime, sources, delay_us: 0 }));
+        self.push(Step::Arrival, Arc::new(Schema::new(fields)));
+    }
+
     /// Replaces lists by their elements.
     pub(crate) fn unnest(&mut self, lists: Vec<usize>, preserve_nulls: bool, fields: Vec<FieldRef>) {
         self.props.unique_keys.clear();
@@ -183,7 +196,7 @@ impl Rel {
             match step {
                 Step::Project { exprs } => place = as_column(&exprs.get(place)?.expr)?,
                 Step::Filter { .. } => {}
-                Step::AssignWindows { .. } | Step::LateRows { .. } => {
+                Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Arrival => {
                     let below = if at == 0 { &self.base_schema } else { &self.schemas[at - 1] };
                     if place >= below.fields().len() {
                         return None;
@@ -200,7 +213,7 @@ impl Rel {
         self.props.changelog == ChangelogKind::AppendOnly
             && self.metadata.iter().any(|(it, _)| *it == MetadataColumn::Partition)
             && self.metadata.iter().any(|(it, _)| *it == MetadataColumn::Offset)
-            && !self.steps.iter().any(|step| matches!(step, Step::Unnest { .. } | Step::LateRows { .. }))
+            && !self.steps.iter().any(|step| matches!(step, Step::Unnest { .. } | Step::LateRows { .. } | Step::Arrival))
     }
 
     /// Carries the partition and the offset of each row through all steps. Returns their positions at the end, and where each column
@@ -253,7 +266,7 @@ impl Rel {
                     schema = Arc::new(Schema::new(fields));
                     *out = Arc::clone(&schema);
                 }
-                Step::LateRows { .. } | Step::Unnest { .. } => return None,
+                Step::LateRows { .. } | Step::Arrival | Step::Unnest { .. } => return None,
             }
         }
         self.props.schema = schema;
@@ -356,7 +369,7 @@ impl Rel {
                     steps.push(Step::Project { exprs: kept });
                     schemas.push(Arc::clone(&schema));
                 }
-                Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Unnest { .. } => return None,
+                Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Arrival | Step::Unnest { .. } => return None,
             }
         }
         self.steps = steps;

@@ -42,6 +42,7 @@ fn keeps_apart(step: &Step, schema: &Schema) -> bool {
             let kept: BTreeSet<usize> = exprs.iter().filter_map(|named| one_to_one(&named.expr, schema)).collect();
             kept.len() == schema.fields().len()
         }
+        Step::Arrival => true,
         Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Unnest { .. } => false,
     }
 }

@@ -108,6 +108,8 @@ pub enum Step {
         /// The windows, the event time they are assigned by, the watermark and the allowed lateness.
         window: WindowPlan,
     },
+    /// Append `$arrival`: the epoch that the row came in, as a timestamp in microseconds. For rows that only come.
+    Arrival,
     /// One output row for each element of a list column, which is replaced by its element.
     Unnest {
         /// The list columns to unnest together.
@@ -123,7 +125,7 @@ impl Step {
         match self {
             Self::LateRows { window } => window.watermark.as_ref(),
             Self::AssignWindows { window } if window.late == LateStrategy::IncludeInNextWindow => window.watermark.as_ref(),
-            Self::Filter { .. } | Self::Project { .. } | Self::AssignWindows { .. } | Self::Unnest { .. } => None,
+            Self::Filter { .. } | Self::Project { .. } | Self::AssignWindows { .. } | Self::Arrival | Self::Unnest { .. } => None,
         }
     }
 }

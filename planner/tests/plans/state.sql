@@ -12,3 +12,7 @@ EXPLAIN SELECT k, window_end, sum(v) AS total FROM plain WINDOW TUMBLING(5m) ON 
 ----
 EXPLAIN SELECT k, window_end, sum(v) AS total FROM t WINDOW TUMBLING(5m) GROUP BY k
 OPTIONS ('state.max_windows_per_key' = 10, 'state.at_limit' = 'refuse', 'state.ttl' = '1d', 'state.time' = 'event');
+----
+EXPLAIN SELECT t.k, t.v, p.v AS w FROM t JOIN plain AS p ON t.k = p.k OPTIONS ('state.ttl' = '1h');
+----
+EXPLAIN SELECT t.k, t.v, p.v AS w FROM t LEFT JOIN plain AS p ON t.k = p.k WHERE t.v > 1 OPTIONS ('state.ttl' = '1d 1h');

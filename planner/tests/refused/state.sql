@@ -27,3 +27,9 @@ SELECT k, sum(v) FROM plain GROUP BY k OPTIONS ('state.ttl' = '1h', 'state.time'
 SELECT k, sum(v) FROM t WINDOW SESSION(5m) GROUP BY k OPTIONS ('state.max_groups' = 10, 'state.at_limit' = 'lru');
 ----
 SELECT k, array_agg(v) FROM t GROUP BY k OPTIONS ('state.ttl' = '1h');
+----
+SELECT t.k, p.v FROM t JOIN plain AS p ON t.k = p.k OPTIONS ('state.ttl' = '1h', 'state.time' = 'event');
+----
+SELECT t.k, p.v FROM t JOIN plain AS p ON t.k = p.k OPTIONS ('state.ttl' = '1h', 'state.evicted' = 'seal');
+----
+SELECT t.k, p.total FROM (SELECT k, count(*) AS n FROM t GROUP BY k HAVING count(*) > 1) AS t JOIN (SELECT k, min(v) OVER (PARTITION BY k ORDER BY v) AS total FROM plain) AS p ON t.k = p.k OPTIONS ('state.ttl' = '1h');
