@@ -99,7 +99,7 @@ impl<'a> Summary<'a> {
                 facts.extend(late_facts(late));
             }
             if let Some(limits) = &operator.limits {
-                facts.extend(limit_facts(limits));
+                facts.extend(limit_facts(limits, if operator.name == "Expire" { "row" } else { "group" }));
             }
             if operator.errors > 0 {
                 facts.push(format!("{} could not be computed", figures::counted(operator.errors, "result")));
@@ -110,7 +110,7 @@ impl<'a> Summary<'a> {
             }
             if operator.groups > 0 {
                 let what = match operator.name {
-                    "Arrange" => "row",
+                    "Arrange" | "Expire" => "row",
                     "Errors" => "error",
                     _ => "group",
                 };
@@ -178,10 +178,10 @@ fn late_facts(late: &LateReport) -> Vec<String> {
 }
 
 /// What limits on state have done.
-fn limit_facts(limits: &StateReport) -> Vec<String> {
+fn limit_facts(limits: &StateReport, what: &str) -> Vec<String> {
     let went = |groups: u64, how: &str| {
         let settings: Vec<&str> = limits.by_setting.iter().map(|class| class.setting).collect();
-        format!("{} {how} ({})", figures::counted(groups, "group"), settings.join(", "))
+        format!("{} {how} ({})", figures::counted(groups, what), settings.join(", "))
     };
     let mut facts = Vec::new();
     if limits.expired + limits.evicted > 0 {

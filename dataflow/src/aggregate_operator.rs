@@ -28,8 +28,9 @@ use crate::control::Metrics;
 use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
 use crate::late_letter::{homeless_letters, late_letter, late_rows};
-use crate::limit_row::limit_rows;
+use crate::limit_row::{limit_rows, passed_row};
 use crate::state::accumulators::accumulator;
+use crate::state::keeper::passed;
 use crate::stateless::error_row;
 use crate::watermark::{ENDED, WatermarkTracker, WatermarkUpdate};
 
@@ -186,6 +187,7 @@ where
         touched: BTreeSet::from([context.start]),
     };
     let node = context.node.id.0;
+    let (limits, peers) = (context.node.props.limits.clone(), scope.peers());
     let metrics = Arc::clone(&context.metrics);
     let local_worker = context.local_worker;
     builder.build(move |capabilities| {
@@ -236,6 +238,11 @@ where
             });
             metrics.operator(node).late(&closer.store.take_too_late());
             if closed {
+                let found = (closer.store.groups(), closer.store.bytes());
+                let limits = limits.as_deref().filter(|_| !closer.store.keeps_limits());
+                if let Some(passed) = limits.and_then(|limits| passed(limits, peers, found)) {
+                    errors_session.session(&held[1]).give(passed_row(node, passed));
+                }
                 let held = &metrics.operator(node).held[local_worker];
                 held.0.store(closer.store.groups() as u64, Relaxed);
                 held.1.store(closer.store.bytes() as u64, Relaxed);
@@ -280,7 +287,7 @@ impl Closer {
             Some(_) => return,
             None => None,
         };
-        if let Some(last) = last.filter(|last| self.by_clock || self.store.due(*last)) {
+        if let Some(last) = last.filter(|_| self.by_clock) {
             // Processing time moves without rows.
             self.touched.insert(last);
         }

@@ -223,6 +223,7 @@ impl Metrics {
         let operators = plan.nodes().iter().filter_map(|node| match &node.op {
             PhysicalOp::Aggregate { .. } => Some((node.id.0, "Aggregate")),
             PhysicalOp::Upsert(_) => Some((node.id.0, "Upsert")),
+            PhysicalOp::Expire(_) => Some((node.id.0, "Expire")),
             PhysicalOp::Arrange(_) => Some((node.id.0, "Arrange")),
             PhysicalOp::Join(_) => Some((node.id.0, "Join")),
             PhysicalOp::AsOf(_) => Some((node.id.0, "AsOfJoin")),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tidemark_connectors::source::RowError;
-use tidemark_planner::plan::{NodeId, TimeDomain, WatermarkPlan};
+use tidemark_planner::plan::{NodeId, StateLimits, TimeDomain, WatermarkPlan};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
 use timely::dataflow::operators::Concatenate;
@@ -27,6 +27,8 @@ use crate::batch::Batch;
 use crate::control::Metrics;
 use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
+use crate::limit_row::passed_row;
+use crate::state::keeper::passed;
 use crate::stateless::error_row;
 use crate::watermark::{ENDED, WatermarkTracker, WatermarkUpdate};
 
@@ -65,6 +67,8 @@ pub(crate) struct KeyedContext {
     pub(crate) metrics: Arc<Metrics>,
     /// The worker's place in its process.
     pub(crate) local_worker: usize,
+    /// Limits on what is held.
+    pub(crate) limits: Option<Arc<StateLimits>>,
 }
 
 /// Builds the operators of one worker.
@@ -151,6 +155,7 @@ fn keep<'scope>(
     let node = context.node.0;
     let metrics = Arc::clone(&context.metrics);
     let local_worker = context.local_worker;
+    let (limits, peers) = (context.limits.clone(), scope.peers());
     builder.build(move |capabilities| {
         let mut capabilities = Some(capabilities);
         move |frontiers| {
@@ -188,6 +193,9 @@ fn keep<'scope>(
             });
             if closed {
                 let (groups, bytes) = closer.store.held();
+                if let Some(passed) = limits.as_deref().and_then(|limits| passed(limits, peers, (groups, bytes))) {
+                    errors_session.session(&held[1]).give(passed_row(node, passed));
+                }
                 let held = &metrics.operator(node).held[local_worker];
                 held.0.store(groups as u64, Relaxed);
                 held.1.store(bytes as u64, Relaxed);

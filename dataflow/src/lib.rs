@@ -17,6 +17,7 @@ pub mod error_row;
 mod errors_relation;
 pub mod eval;
 pub mod exchange;
+mod expire;
 mod join;
 mod keyed_operator;
 mod late_letter;

@@ -19,6 +19,7 @@ use crate::control::{Control, Metrics};
 use crate::epoch::{Epoch, EpochClock};
 use crate::error_row::{ErrorDesk, ErrorRow, error_sink, sources_below};
 use crate::errors_relation::errors_relation;
+use crate::expire::expire;
 use crate::join::join;
 use crate::keyed_operator::KeyedContext;
 use crate::letters::Letters;
@@ -94,6 +95,11 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 let context =
                     UpsertContext { node, plan, metrics: Arc::clone(&process.metrics), local_worker: scope.index() % process.workers };
                 relations.insert(node.id, upsert(relations[&plan.input].clone(), &context));
+            }
+            PhysicalOp::Expire(plan) => {
+                let context = keyed_context(process, node.id, scope.index());
+                let told = told_below(scope, &context, &watermarks);
+                relations.insert(node.id, expire(relations[&plan.input].clone(), told, plan.ttl_us, &context));
             }
             PhysicalOp::Union { inputs } => {
                 let streams: Vec<_> = inputs.iter().map(|input| relations[input].clone()).collect();
@@ -231,6 +237,7 @@ fn keyed_context(process: &Process, node: NodeId, worker: usize) -> KeyedContext
         partitions: below.iter().map(|source| (*source, process.sources[*source as usize].partition_count())).collect(),
         metrics: Arc::clone(&process.metrics),
         local_worker: worker % process.workers,
+        limits: process.plan.node(node).props.limits.clone(),
     }
 }
 

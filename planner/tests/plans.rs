@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use common::{draw, golden, sql_files, variables};
 use datafusion_physical_expr::PhysicalExpr;
-use tidemark_planner::plan::{KeyPlan, LetterColumn, PhysicalOp, PhysicalPlan, Step, WindowPlan};
+use tidemark_planner::plan::{ChangelogKind, KeyPlan, LetterColumn, PhysicalOp, PhysicalPlan, Step, WindowPlan};
 use tidemark_planner::settings::Settings;
 use tidemark_planner::{Output, PlanContext, PlanError, Program, explain, plan_text};
 use world::World;
@@ -80,6 +80,10 @@ fn check(plan: &PhysicalPlan) {
                     }
                     below = Arc::clone(after);
                 }
+            }
+            PhysicalOp::Expire(expire) => {
+                assert_eq!(&plan.node(expire.input).props.schema, schema, "{what}");
+                assert_eq!(plan.node(expire.input).props.changelog, ChangelogKind::AppendOnly, "{what}");
             }
             PhysicalOp::Upsert(upsert) => {
                 assert_eq!(&plan.node(upsert.input).props.schema, schema, "{what}");

@@ -389,8 +389,8 @@ impl ChangesStore {
         self.limited.as_mut().and_then(|limited| limited.take_report())
     }
 
-    pub(super) fn limit_due(&self, epoch: u64) -> bool {
-        self.limited.as_ref().is_some_and(|limited| limited.due(epoch))
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.limited.as_ref().and_then(|limited| limited.next_due())
     }
 
     pub(super) fn groups(&self) -> usize {

@@ -272,7 +272,12 @@ fn run(case: &Case) -> Vec<(u64, Vec<i64>, i64)> {
         let watermark = if last { i64::MAX } else { case.watermark(epoch) };
         let mut expected = Answer::new();
         for (worker, store) in stores.iter_mut().enumerate() {
-            if !rows.is_empty() || store.due(epoch) || case.window || case.limits.watermark().is_some() || last {
+            if !rows.is_empty()
+                || store.next_tick().is_some_and(|tick| tick <= epoch)
+                || case.window
+                || case.limits.watermark().is_some()
+                || last
+            {
                 loop {
                     let output = store.close(epoch, watermark);
                     assert!(output.errors.is_empty());

@@ -100,9 +100,10 @@ impl Limited {
         })
     }
 
-    /// Whether some group may have to go as an epoch closes in which no row has come.
-    pub(super) fn due(&self, epoch: u64) -> bool {
-        !self.by_watermark && self.keeper.due(now(epoch))
+    /// The next epoch in which some group may have to go, though no row comes.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        let due = if self.by_watermark { None } else { self.keeper.next_due() };
+        due.and_then(|due| u64::try_from(due).ok())
     }
 
     /// The rows that are not of sealed groups, if some are; the others are counted.

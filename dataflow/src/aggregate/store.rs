@@ -114,13 +114,19 @@ impl Store {
         }
     }
 
-    /// The next epoch that must be closed for a trigger of processing time, even if no rows come in it.
+    /// The next epoch that must be closed for a trigger or a limit of processing time, even if no rows come in it.
     pub fn next_tick(&self) -> Option<u64> {
         match &self.kind {
-            Kind::Final(_) | Kind::Changes(_) => None,
+            Kind::Final(_) => None,
+            Kind::Changes(store) => store.next_due(),
             Kind::Sessions(store) => store.next_tick(),
             Kind::Triggered(store) => store.next_tick(),
         }
+    }
+
+    /// Whether the store keeps to limits by itself; else who closes it looks at what it holds.
+    pub fn keeps_limits(&self) -> bool {
+        matches!(self.kind, Kind::Changes(_))
     }
 
     /// What limits have done since this was asked last.
@@ -128,14 +134,6 @@ impl Store {
         match &mut self.kind {
             Kind::Changes(store) => store.take_limit_report(),
             Kind::Final(_) | Kind::Sessions(_) | Kind::Triggered(_) => None,
-        }
-    }
-
-    /// Whether something may go as an epoch closes in which nothing has come.
-    pub fn due(&self, epoch: u64) -> bool {
-        match &self.kind {
-            Kind::Changes(store) => store.limit_due(epoch),
-            Kind::Final(_) | Kind::Sessions(_) | Kind::Triggered(_) => false,
         }
     }
 

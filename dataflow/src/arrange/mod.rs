@@ -26,6 +26,7 @@ mod shared;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
@@ -55,6 +56,8 @@ use crate::batch::Batch;
 use crate::control::Metrics;
 use crate::epoch::Epoch;
 use crate::error_row::ErrorRow;
+use crate::limit_row::passed_row;
+use crate::state::keeper::passed;
 use crate::stateless::error_row;
 use crate::watermark::WatermarkUpdate;
 
@@ -145,6 +148,7 @@ fn encode<'scope, T: RowTime>(
     let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<ErrorRow>>>::from(errors_output);
     let metrics = Arc::clone(&context.metrics);
     let node = context.node.id.0;
+    let (limits, peers, local_worker) = (context.node.props.limits.clone(), rows.scope().peers(), context.local_worker);
     builder.build(move |_| {
         move |_frontiers| {
             let mut rows_session = rows_output.activate();
@@ -158,6 +162,14 @@ fn encode<'scope, T: RowTime>(
                 if !arranged.bad.is_empty() {
                     let rows = arranged.bad.into_iter().map(|bad| error_row(&batch, bad.row, node, bad.reason));
                     errors_session.session(&time).give_iterator(rows);
+                }
+                if let Some(limits) = &limits {
+                    // What the worker's part of the arrangement holds, as it was told last.
+                    let bytes = metrics.operator(node).held[local_worker].1.load(Relaxed);
+                    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                    if let Some(passed) = passed(limits, peers, (0, bytes)) {
+                        errors_session.session(&time).give(passed_row(node, passed));
+                    }
                 }
                 if arranged.late > 0 {
                     metrics.operator(node).late(&LateRows::dropped(arranged.late));

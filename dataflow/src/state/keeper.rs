@@ -63,6 +63,15 @@ pub struct Passed {
     pub found: u64,
 }
 
+/// The limit on all groups or all memory of one of some workers that what is held passes, if one does.
+pub fn passed(limits: &StateLimits, workers: usize, (groups, bytes): (usize, usize)) -> Option<Passed> {
+    let over = |reason, limit: Option<u64>, found: usize| {
+        let limit = limit?.div_ceil(workers as u64);
+        (found as u64 > limit).then_some(Passed { reason, limit, found: found as u64 })
+    };
+    over(Reason::Groups, limits.max_groups, groups).or_else(|| over(Reason::Bytes, limits.max_bytes, bytes))
+}
+
 /// What is to be done as an epoch closes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Judgement {
@@ -159,13 +168,10 @@ impl Keeper {
         self.members.capacity() * size_of::<Member>() + queues * size_of::<Stamp>() + windows
     }
 
-    /// Whether some group may have to go at a time of the clock, though no row has come.
-    pub fn due(&self, now: i64) -> bool {
-        let over = |queue: &Option<VecDeque<Stamp>>, us: Option<i64>| match (queue.as_ref().and_then(VecDeque::front), us) {
-            (Some(stamp), Some(us)) => now != UNKNOWN && stamp.at.saturating_add(us) <= now,
-            _ => false,
-        };
-        over(&self.recent, self.limits.ttl_us) || over(&self.oldest, self.limits.max_age_us)
+    /// When the clock next shows that some group may have to go, though no row comes.
+    pub fn next_due(&self) -> Option<i64> {
+        let first = |queue: &Option<VecDeque<Stamp>>, us: Option<i64>| Some(queue.as_ref()?.front()?.at.saturating_add(us?));
+        [first(&self.recent, self.limits.ttl_us), first(&self.oldest, self.limits.max_age_us)].into_iter().flatten().min()
     }
 
     /// Ends an epoch: `touched` are the groups that rows came for, by window and key, each once; `now` is what the clock shows. Groups that

@@ -40,6 +40,7 @@ pub(super) fn fields(plan: &PhysicalPlan, op: &PhysicalOp) -> (&'static str, Vec
         PhysicalOp::Source { .. }
         | PhysicalOp::Stateless { .. }
         | PhysicalOp::Upsert(_)
+        | PhysicalOp::Expire(_)
         | PhysicalOp::Union { .. }
         | PhysicalOp::Aggregate { .. }
         | PhysicalOp::TopN(_)

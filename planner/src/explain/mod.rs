@@ -103,6 +103,11 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             let emit = "each epoch, the row taken back and the row added".to_string();
             push(depth, "Upsert", vec![("key", list(&key)), ("emit", emit), changelog(), ("state", node.props.state.to_string())]);
         }
+        PhysicalOp::Expire(expire) => {
+            let emit = "at once, and taken back when their time is over".to_string();
+            let fields = vec![("ttl", format_us(expire.ttl_us)), ("time", "processing".into()), ("emit", emit), changelog()];
+            push(depth, "Expire", fields.into_iter().chain([("state", format!("rows of {}", format_us(expire.ttl_us)))]).collect());
+        }
         PhysicalOp::Stateless { input, steps, schemas } => {
             for (at, step) in steps.iter().rev().enumerate() {
                 // Columns have the names of the schema below the step.

@@ -37,7 +37,11 @@ impl Lowering<'_> {
         let (left_keys, right_keys, residual) = self.matched(join, &both, widths[0], &place, scope)?;
         let mode = self.as_of_mode(join, &both, &left, &right, &place, scope)?;
 
-        let state = self.as_of_state(&left, &right, &mode, span, scope)?;
+        let limits = self.row_limits("a join AS OF", scope)?;
+        let state = match self.as_of_state(&left, &right, &mode, span, scope) {
+            Err(_) if limits.is_some() => StateBound::Limits,
+            state => state?,
+        };
         let outer_field =
             |field: &FieldRef| Arc::new(Field::new(field.name(), field.data_type().clone(), field.is_nullable() || join.outer));
         let mut output: Vec<usize> = (0..df_width).collect();
@@ -49,6 +53,7 @@ impl Lowering<'_> {
         let schema = Arc::new(Schema::new(output.iter().map(|it| Arc::clone(&all[*it])).collect::<Vec<_>>()));
         let mut props = plain_props(schema, left.props.bounded && right.props.bounded);
         props.state = state;
+        props.limits = limits;
         let once = match &mode {
             AsOfMode::Processing => true,
             AsOfMode::Time { watermarks, .. } => watermarks.is_some() && right.props.changelog == ChangelogKind::AppendOnly,

@@ -19,7 +19,7 @@ use super::{Lowering, Result};
 use crate::logical::{QueryScope, SUBQUERY, type_name};
 use crate::optimize::{at_most_one, exactly_one};
 use crate::plan::{
-    ArrangePlan, ChangelogKind, JoinKind, JoinPlan, NodeId, PhysicalOp, Props, Retention, SourceId, StateBound, WatermarkPlan,
+    ArrangePlan, ChangelogKind, JoinKind, JoinPlan, NodeId, PhysicalOp, Props, Retention, SourceId, StateBound, StateLimits, WatermarkPlan,
 };
 use crate::statement::EmitClause;
 use crate::{PlanError, Span};
@@ -176,7 +176,8 @@ impl Lowering<'_> {
     fn joined(&mut self, sides: [Side; 2], shape: Shape, bounds: Bounds, join: &Join, scope: &QueryScope) -> Result<Rel> {
         let [left, right] = &sides;
         let span = self.join_span(join, scope);
-        let states = self.join_states(&sides, shape.kind, &bounds, span, scope)?;
+        let limits = self.row_limits("a join", scope)?;
+        let states = self.join_states(&sides, shape.kind, &bounds, limits.is_some(), span, scope)?;
         let widths = [left.rel.schema().fields().len(), right.rel.schema().fields().len()];
         // Columns that the logical plan does not have are not passed on, but one column there must be.
         let mut output: Vec<usize> = (0..shape.widths[0]).collect();
@@ -209,8 +210,8 @@ impl Lowering<'_> {
         let [left, right] = sides;
         let [left_state, right_state] = states;
         let [left_judged, right_judged] = bounds.judged;
-        let left = self.arrange(left, bounds.left.or(left_judged), left_state);
-        let right = self.arrange(right, bounds.right.or(right_judged), right_state);
+        let left = self.arrange(left, bounds.left.or(left_judged), left_state, limits.clone());
+        let right = self.arrange(right, bounds.right.or(right_judged), right_state, limits);
         let Shape { kind, null_equals_null, null_aware, residual, .. } = shape;
         let plan = JoinPlan { left, right, kind, null_equals_null, null_aware, residual, output, nulls_when_final };
         let node = self.node(PhysicalOp::Join(plan), props);
@@ -218,15 +219,30 @@ impl Lowering<'_> {
     }
 
     /// A relation in key order. Equal ones are one.
-    pub(super) fn arrange(&mut self, side: Side, retention: Option<Retention>, state: StateBound) -> NodeId {
+    pub(super) fn arrange(
+        &mut self,
+        side: Side,
+        retention: Option<Retention>,
+        state: StateBound,
+        limits: Option<Arc<StateLimits>>,
+    ) -> NodeId {
         let Side { mut rel, keys } = side;
         let input = self.fuse(&mut rel);
-        let props = Props { state, limits: None, ..rel.props };
+        let props = Props { state, limits, ..rel.props };
         self.node(PhysicalOp::Arrange(ArrangePlan { input, keys, retention }), props)
     }
 
     /// What bounds the rows each side keeps, if something does or the statement allows that nothing does.
-    fn join_states(&self, sides: &[Side; 2], kind: JoinKind, bounds: &Bounds, span: Span, scope: &QueryScope) -> Result<[StateBound; 2]> {
+    #[allow(clippy::too_many_arguments)] // what is known of a join, as it stands
+    fn join_states(
+        &self,
+        sides: &[Side; 2],
+        kind: JoinKind,
+        bounds: &Bounds,
+        limited: bool,
+        span: Span,
+        scope: &QueryScope,
+    ) -> Result<[StateBound; 2]> {
         let allowed = scope.allow_unbounded_state || self.settings.allow_unbounded_state();
         // Rows meet what the other side has by now, and wait for what it may yet get, unless they decide which of its rows have a match.
         let passes = match kind {
@@ -247,6 +263,8 @@ impl Lowering<'_> {
                 Some(StateBound::UntilOtherEnds)
             } else if self.is_per_key(side.rel.base) {
                 Some(StateBound::PerKey)
+            } else if limited {
+                Some(StateBound::Limits)
             } else if allowed {
                 Some(StateBound::Unbounded { why: "a join keeps every row" })
             } else {

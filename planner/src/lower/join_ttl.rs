@@ -14,7 +14,7 @@ use super::time_bound::Bounds;
 use super::{Lowering, Result};
 use crate::PlanError;
 use crate::logical::QueryScope;
-use crate::plan::{AtLimit, ChangelogKind, Evicted, JoinKind};
+use crate::plan::{ChangelogKind, Evicted, JoinKind};
 
 /// Which side's rows go so long after they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,20 +45,6 @@ impl Lowering<'_> {
         // Rows without a match are told by what the other side keeps, so both sides keep for as long.
         let both = kind != JoinKind::Inner || bounds.left.is_some() || bounds.right.is_some();
         Ok(Some(JoinTtl { us, left: left || both, right: right || both }))
-    }
-
-    /// Limits that a join, a Top-N and the like cannot keep to group by group.
-    pub(super) fn refuse_row_limits(&self, what: &str, scope: &QueryScope) -> Result<()> {
-        let Some(request) = &scope.state else { return Ok(()) };
-        if request.max_bytes.is_some() && request.at_limit != AtLimit::Fail {
-            let span = request.span.unwrap_or(scope.span);
-            return Err(self.not_yet(
-                &format!("letting rows of {what} go at a limit is"),
-                span,
-                "Say 'state.at_limit' = 'fail', or bound it with 'state.ttl'.",
-            ));
-        }
-        Ok(())
     }
 }
 

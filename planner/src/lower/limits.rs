@@ -102,6 +102,27 @@ impl Lowering<'_> {
         Ok(Some(Arc::new(limits)))
     }
 
+    /// The limit on memory of an operator that keeps rows: beyond it the run fails.
+    pub(super) fn row_limits(&mut self, what: &str, scope: &QueryScope) -> Result<Option<Arc<StateLimits>>> {
+        let Some(request) = scope.state.as_ref().filter(|request| request.max_bytes.is_some()) else { return Ok(None) };
+        self.use_state(request);
+        if request.at_limit != AtLimit::Fail {
+            let way_out = "Say 'state.at_limit' = 'fail' for this query, or bound it with 'state.ttl'.";
+            return Err(self.not_yet(&format!("letting rows of {what} go at a limit is"), request.span.unwrap_or(scope.span), way_out));
+        }
+        Ok(Some(Arc::new(StateLimits {
+            ttl_us: None,
+            max_age_us: None,
+            clock: StateClock::Processing,
+            max_groups: None,
+            max_windows_per_key: None,
+            max_rows_per_group: None,
+            max_bytes: request.max_bytes,
+            at_limit: AtLimit::Fail,
+            evicted: Evicted::Retract,
+        })))
+    }
+
     /// The watermark of all that a relation reads, if all of it has one.
     pub(super) fn event_clock(&self, input: &Rel) -> Option<WatermarkPlan> {
         let declared = !input.sources.is_empty() && input.sources.iter().all(|id| self.sources[id.index()].event_time.is_some());

@@ -7,10 +7,11 @@
 mod aggregate;
 mod as_of;
 mod errors_of;
+mod expire;
 pub(crate) mod expr;
 mod join;
-mod late_sessions;
 mod join_ttl;
+mod late_sessions;
 mod leftover;
 mod limits;
 mod over;

@@ -84,17 +84,24 @@ impl Lowering<'_> {
                 aggregate.retractable = emit != Emit::Final || !matches!(call.frame.start, FrameBound::Unbounded);
             }
         }
+        if grouped.is_none() && time.is_none() {
+            input = self.expiring(input, "OVER", scope)?;
+        }
+        let append_only = input.props.changelog == ChangelogKind::AppendOnly;
+        let limits = self.row_limits("OVER", scope)?;
         let state = match &grouped {
             _ if time.is_some() => StateBound::FramePerKey,
             Some(grouped) if grouped.window.watermark.is_some() || emit == Emit::Final => {
                 StateBound::Window { retention_us: grouped.retention_us }
             }
+            _ if limits.is_some() || self.expires(&input) => StateBound::Limits,
             // The rows are those of an aggregate or the like, one for each key that it keeps itself.
             _ if !append_only && !input.props.unique_keys.is_empty() => StateBound::PerKey,
             _ => {
                 let message = format!("{} OVER all time keeps every row", functions[0].text);
                 let help = "Add the columns of a window to PARTITION BY, keep the first rows of each group with ROW_NUMBER() … <= n, order by \
-                            event time with frames that look back and say EMIT FINAL, or say ALLOW UNBOUNDED STATE.";
+                            event time with frames that look back and say EMIT FINAL, let rows count for a while with OPTIONS ('state.ttl' = '1h'), \
+                            or say ALLOW UNBOUNDED STATE.";
                 let name = functions[0].text.split('(').next().unwrap_or_default();
                 self.grows(&input, "OVER keeps every row", message, scope.call(name), help.into(), scope)?
             }
@@ -108,6 +115,7 @@ impl Lowering<'_> {
         let columns = input.schema().fields().iter().cloned().chain(functions.iter().map(|call| Arc::clone(&call.output)));
         let mut props = plain_props(Arc::new(Schema::new(columns.collect::<Vec<_>>())), input.props.bounded);
         props.state = state;
+        props.limits = limits;
         props.changelog = if emit == Emit::Final { ChangelogKind::AppendOnly } else { ChangelogKind::Retract };
         props.unique_keys = input.props.unique_keys.clone();
         if let Some(window) = input.props.window.clone().filter(|_| grouped.is_some()) {

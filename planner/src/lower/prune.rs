@@ -24,6 +24,7 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
             a == b && s.len() == t.len() && s.iter().zip(t).all(|(s, t)| same_step(s, t))
         }
         (PhysicalOp::Upsert(a), PhysicalOp::Upsert(b)) => a == b,
+        (PhysicalOp::Expire(a), PhysicalOp::Expire(b)) => a == b,
         (PhysicalOp::Union { inputs: a }, PhysicalOp::Union { inputs: b }) => a == b,
         (
             PhysicalOp::Aggregate { input: a, keys: k, aggregates: g, window: w, emit: e },
@@ -69,6 +70,7 @@ pub(super) fn same(left: &PhysicalOp, right: &PhysicalOp) -> bool {
             PhysicalOp::Source { .. }
             | PhysicalOp::Stateless { .. }
             | PhysicalOp::Upsert(_)
+            | PhysicalOp::Expire(_)
             | PhysicalOp::Union { .. }
             | PhysicalOp::Aggregate { .. }
             | PhysicalOp::Arrange(_)

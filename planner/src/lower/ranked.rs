@@ -188,8 +188,16 @@ impl Lowering<'_> {
         }
         let mut grouped = self.attached(&input, &partition_by);
         let emit = self.emit(&input, grouped.as_ref(), false, scope)?;
+        if grouped.is_none() {
+            input = self.expiring(input, "a Top-N", scope)?;
+        }
+        let append_only = input.props.changelog == ChangelogKind::AppendOnly;
         let last = limit.map(|limit| offset.saturating_add(limit));
-        let state = self.top_state(&input, grouped.as_ref(), function, last, emit, scope)?;
+        let limits = self.row_limits("a Top-N", scope)?;
+        let state = match self.top_state(&input, grouped.as_ref(), function, last, emit, scope) {
+            Err(_) if limits.is_some() => StateBound::Limits,
+            state => state?,
+        };
         if let Some(grouped) = &mut grouped
             && emit == Emit::Final
             && grouped.window.watermark.is_none()
@@ -203,6 +211,7 @@ impl Lowering<'_> {
         let place_of = |old: usize| output.iter().position(|it| *it == old);
         let mut props = plain_props(Arc::new(Schema::new(fields)), input.props.bounded);
         props.state = state;
+        props.limits = limits;
         props.changelog = if emit == Emit::Final || arrival { ChangelogKind::AppendOnly } else { ChangelogKind::Retract };
         let group: Option<Vec<usize>> = partition_by.iter().map(|key| as_column(key).and_then(place_of)).collect();
         if let (Some(mut group), RankFunction::RowNumber) = (group, function) {
@@ -301,6 +310,9 @@ impl Lowering<'_> {
             && (grouped.window.watermark.is_some() || emit == Emit::Final)
         {
             return Ok(StateBound::Window { retention_us: grouped.retention_us });
+        }
+        if self.expires(input) {
+            return Ok(StateBound::Limits);
         }
         let append_only = input.props.changelog == ChangelogKind::AppendOnly;
         match (append_only, function, last) {

@@ -14,14 +14,15 @@ use crate::plan::{ChangelogKind, NamedExpr, PhysicalOp, SetOperation, StateBound
 impl Lowering<'_> {
     pub(super) fn set_operation(&mut self, set: &SetNode, scope: &QueryScope) -> Result<Rel> {
         let sides = match (self.lower(&set.left, scope), self.lower(&set.right, scope)) {
-            (Ok(left), Ok(right)) => [left, right],
+            (Ok(left), Ok(right)) => [self.expiring(left, "a set operation", scope)?, self.expiring(right, "a set operation", scope)?],
             (Err(mut errors), Err(more)) => {
                 errors.extend(more);
                 return Err(errors);
             }
             (Err(errors), _) | (_, Err(errors)) => return Err(errors),
         };
-        let state = self.set_state(&sides, set, scope)?;
+        let limits = self.row_limits("a set operation", scope)?;
+        let state = self.set_state(&sides, set, limits.is_some(), scope)?;
         let names = datafusion_expr::UserDefinedLogicalNodeCore::schema(set).fields();
         let [mut left, mut right] = sides;
         let fields: Vec<FieldRef> = left
@@ -53,18 +54,22 @@ impl Lowering<'_> {
             props.unique_keys.push((0..fields.len()).collect());
         }
         props.state = state;
+        props.limits = limits;
         let sources = left.sources.union(&right.sources).copied().collect();
         let (left, right) = (self.fuse(&mut left), self.fuse(&mut right));
         let node = self.node(PhysicalOp::SetOperation { left, right, kind: set.kind }, props);
         Ok(self.rel(node, sources, None))
     }
 
-    fn set_state(&self, sides: &[Rel; 2], set: &SetNode, scope: &QueryScope) -> Result<StateBound> {
+    fn set_state(&self, sides: &[Rel; 2], set: &SetNode, limited: bool, scope: &QueryScope) -> Result<StateBound> {
         if sides.iter().all(|rel| rel.props.bounded) {
             return Ok(StateBound::BoundedInput);
         }
         if sides.iter().all(|rel| rel.props.bounded || self.is_per_key(rel.base)) {
             return Ok(StateBound::PerKey);
+        }
+        if limited || sides.iter().all(|rel| rel.props.bounded || self.is_per_key(rel.base) || self.expires(rel)) {
+            return Ok(StateBound::Limits);
         }
         if scope.allow_unbounded_state || self.settings.allow_unbounded_state() {
             return Ok(StateBound::Unbounded { why: "a set operation counts every distinct row" });
@@ -73,7 +78,7 @@ impl Lowering<'_> {
         let span = self.lines.span(set.span).unwrap_or(scope.span);
         let error = PlanError::new("plan::unbounded_state", format!("{words} counts every distinct row for ever"), span)
             .label("the input does not end")
-            .help("Aggregate both sides by key first, or say ALLOW UNBOUNDED STATE.");
+            .help("Aggregate both sides by key first, let rows count for a while with OPTIONS ('state.ttl' = '1h'), or say ALLOW UNBOUNDED STATE.");
         Err(vec![error])
     }
 }

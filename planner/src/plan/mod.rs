@@ -6,6 +6,7 @@
 
 mod adds_up;
 mod aggregate;
+mod expire;
 mod join;
 mod letter;
 mod limits;
@@ -20,6 +21,7 @@ mod upsert;
 mod window;
 
 pub use aggregate::{AggregateClass, AggregateFunction, AggregatePlan, SortKey};
+pub use expire::ExpirePlan;
 pub use join::{ArrangePlan, AsOfCondition, AsOfMode, AsOfPlan, JoinKind, JoinPlan, Retention, SetOperation};
 pub use letter::LetterColumn;
 pub use limits::{AtLimit, EvictBy, Evicted, StateClock, StateLimits};
@@ -149,6 +151,8 @@ pub enum PhysicalOp {
     },
     /// Turn rows that replace each other into rows that are added and taken back.
     Upsert(UpsertPlan),
+    /// Take rows back when they have counted for a while.
+    Expire(ExpirePlan),
     /// Bag union (UNION ALL) of relations of equal schema.
     Union {
         /// The relations.
@@ -233,6 +237,7 @@ impl PhysicalOp {
             }
             Self::Union { inputs } => inputs.clone(),
             Self::Upsert(upsert) => vec![upsert.input],
+            Self::Expire(expire) => vec![expire.input],
             Self::Arrange(arrange) => vec![arrange.input],
             Self::Join(join) => vec![join.left, join.right],
             Self::AsOf(join) => vec![join.left, join.right],
@@ -255,6 +260,7 @@ impl PhysicalOp {
             Self::AsOf(AsOfPlan { mode: AsOfMode::Time { watermarks: Some((left, right)), .. }, .. }) => vec![left, right],
             Self::Source { .. }
             | Self::Upsert(_)
+            | Self::Expire(_)
             | Self::Union { .. }
             | Self::Aggregate { .. }
             | Self::Arrange(_)
@@ -280,6 +286,7 @@ impl PhysicalOp {
             }
             Self::Union { inputs } => inputs.iter_mut().collect(),
             Self::Upsert(upsert) => vec![&mut upsert.input],
+            Self::Expire(expire) => vec![&mut expire.input],
             Self::Arrange(arrange) => vec![&mut arrange.input],
             Self::Join(join) => vec![&mut join.left, &mut join.right],
             Self::AsOf(join) => vec![&mut join.left, &mut join.right],

@@ -16,3 +16,11 @@ OPTIONS ('state.max_windows_per_key' = 10, 'state.at_limit' = 'refuse', 'state.t
 EXPLAIN SELECT t.k, t.v, p.v AS w FROM t JOIN plain AS p ON t.k = p.k OPTIONS ('state.ttl' = '1h');
 ----
 EXPLAIN SELECT t.k, t.v, p.v AS w FROM t LEFT JOIN plain AS p ON t.k = p.k WHERE t.v > 1 OPTIONS ('state.ttl' = '1d 1h');
+----
+EXPLAIN SELECT k, v FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY v DESC) AS n FROM plain) WHERE n <= 2 OPTIONS ('state.ttl' = '10m');
+----
+EXPLAIN SELECT k, v FROM t EXCEPT SELECT k, v FROM plain OPTIONS ('state.ttl' = '10m');
+----
+EXPLAIN SELECT t.k, p.v FROM t JOIN plain AS p ON t.k = p.k OPTIONS ('state.max_bytes' = 1000000);
+----
+EXPLAIN SELECT k, sum(v) OVER (PARTITION BY k ORDER BY v) AS total FROM plain OPTIONS ('state.max_bytes' = 1000000);

@@ -33,3 +33,9 @@ SELECT t.k, p.v FROM t JOIN plain AS p ON t.k = p.k OPTIONS ('state.ttl' = '1h',
 SELECT t.k, p.v FROM t JOIN plain AS p ON t.k = p.k OPTIONS ('state.ttl' = '1h', 'state.evicted' = 'seal');
 ----
 SELECT t.k, p.total FROM (SELECT k, count(*) AS n FROM t GROUP BY k HAVING count(*) > 1) AS t JOIN (SELECT k, min(v) OVER (PARTITION BY k ORDER BY v) AS total FROM plain) AS p ON t.k = p.k OPTIONS ('state.ttl' = '1h');
+----
+SELECT k, sum(v) OVER (PARTITION BY k ORDER BY v) FROM t OPTIONS ('state.ttl' = '1h', 'state.evicted' = 'forget');
+----
+SELECT k, v FROM t INTERSECT SELECT k, v FROM plain OPTIONS ('state.ttl' = '1h', 'state.time' = 'event');
+----
+SELECT t.k, p.v FROM t JOIN plain AS p ON t.k = p.k OPTIONS ('state.max_bytes' = 1000000, 'state.at_limit' = 'lru');
