@@ -158,6 +158,9 @@ impl Lowering<'_> {
                 PhysicalOp::Aggregate { .. } => {
                     (format!("\"{name}\" is grouped in its own query"), "Aggregate the relation where it is read.")
                 }
+                PhysicalOp::Expire(_) => {
+                    (format!("rows of \"{name}\" that count for a while only"), "Let rows go where the relation is read.")
+                }
                 PhysicalOp::TopN(_) => {
                     (format!("LIMIT or ranks over \"{name}\" in its own query"), "Say LIMIT where the relation is read.")
                 }
