@@ -19,10 +19,11 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Stream, StreamVec};
-use timely::progress::Timestamp;
 use timely::progress::operate::FrontierInterest;
 
+use crate::arrange::RowTime;
 use crate::batch::{Batch, Origin};
+use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
 use crate::eval::evaluate;
 use crate::render_row::render_row;
@@ -164,7 +165,7 @@ fn list_type(list: &arrow::datatypes::DataType) -> arrow::datatypes::DataType {
 }
 
 /// Builds the operator on one worker.
-pub(crate) fn stateless<'scope, T: Timestamp>(
+pub(crate) fn stateless<'scope, T: RowTime>(
     input: Stream<'scope, T, Batch>,
     chain: Chain,
 ) -> (Stream<'scope, T, Batch>, StreamVec<'scope, T, ErrorRow>) {
@@ -181,7 +182,7 @@ pub(crate) fn stateless<'scope, T: Timestamp>(
             let mut rows_session = rows_output.activate();
             let mut errors_session = errors_output.activate();
             input.for_each(|capability, batch| {
-                let epoch = *capability.least().expect("data has a time");
+                let epoch = T::of(capability.stamp()).epoch();
                 let mut result = chain.run(std::mem::take(batch), epoch, &mut failed);
                 rows_session.session_with_builder(&capability).give_container(&mut result);
                 if !failed.is_empty() {

@@ -293,6 +293,7 @@ impl Case {
                     LateStrategy::IncludeInNextWindow if !all_missed || end != last => continue,
                     LateStrategy::IncludeInNextWindow if self.moves() => late.moved += 1,
                     LateStrategy::IncludeInNextWindow => late.dropped += 1,
+                    LateStrategy::PutOut { .. } => unreachable!("of sessions alone, which have tests of their own"),
                 }
                 late.sum_us += (row.watermark - end) as u128;
                 late.max_us = late.max_us.max(row.watermark - end);
@@ -368,7 +369,7 @@ impl Run {
         let (mut rows, mut errors) = (Vec::new(), Vec::new());
         for store in &mut self.stores {
             loop {
-                let Output { rows: batch, diffs, errors: failed, more } = store.close(epoch, watermark);
+                let Output { rows: batch, diffs, errors: failed, more, .. } = store.close(epoch, watermark);
                 assert_eq!(batch.schema(), *self.layout.output());
                 for row in 0..batch.num_rows() {
                     rows.push((text(&batch, row), diffs.as_ref().map_or(1, |diffs| diffs[row])));

@@ -162,6 +162,7 @@ impl<'inner> Loop<'_, '_, 'inner> {
             | PhysicalOp::Values { .. }
             | PhysicalOp::Recursion(_)
             | PhysicalOp::Errors { .. }
+            | PhysicalOp::Expire(_)
             | PhysicalOp::Sink { .. } => panic!("{} cannot stand in a loop, the planner should have said so", node.id),
         }
     }

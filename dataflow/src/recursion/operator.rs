@@ -46,8 +46,13 @@ pub(super) fn rounds<'scope>(
     let node = context.node;
     let schema = &node.props.schema;
     let refused = |reason| panic!("{} cannot be kept, the planner should have said so: {reason}", node.id);
-    let keyed_context =
-        KeyedContext { node: node.id, partitions: vec![], metrics: Arc::clone(&context.metrics), local_worker: context.local_worker };
+    let keyed_context = KeyedContext {
+        node: node.id,
+        partitions: vec![],
+        metrics: Arc::clone(&context.metrics),
+        local_worker: context.local_worker,
+        limits: None,
+    };
     let encoder = Box::new(WholeRows::new(schema).unwrap_or_else(refused));
     let (keyed, errors) = encode(KeyedInput { rows: made, encoder, judged_by: None }, &keyed_context);
     let mut builder = OperatorBuilder::new(node.id.to_string(), keyed.scope());
