@@ -133,7 +133,7 @@ fn work(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &Arc<
         sources: opened.sources,
         clock: Arc::clone(&config.clock),
         ticks: config.ticks.clone(),
-        start: config.clock.current(),
+        start: opened.met.as_ref().map_or_else(|| config.clock.current(), |met| met.start),
         control: Arc::clone(control),
         metrics: opened.metrics,
         workers,

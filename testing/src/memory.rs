@@ -261,12 +261,12 @@ impl Source for MemorySource {
         let known = |gate: &Gate, place: &usize| gate.discovered.iter().any(|(name, it)| *name == self.name && it == place);
         let (step, mut left) = (gate.step, 0);
         let mut found = Vec::new();
-        for place in self.partitions.len()..table.len() {
+        for (place, partition) in table.iter().enumerate().skip(self.partitions.len()) {
             if known(&gate, &place) {
                 continue;
             }
             left += 1;
-            if birth(&table[place]) <= step + 1 {
+            if birth(partition) <= step + 1 {
                 gate.discovered.push((self.name.clone(), place));
                 found.push(PartitionInfo { name: format!("{}/{place}", self.name), bytes: None });
             }

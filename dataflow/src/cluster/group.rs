@@ -143,7 +143,7 @@ impl Group {
 
     /// The connections for timely's data, once all processes have all of theirs, and the group's first epoch. `None` when the
     /// run was stopped meanwhile.
-    pub(super) fn assemble(&self, until: Deadline) -> Result<Option<Vec<Option<TcpStream>>>, RunError> {
+    pub(super) fn assemble(&self, until: Deadline) -> Result<Option<(Vec<Option<TcpStream>>, Epoch)>, RunError> {
         let here = self.wait(until, |state| {
             self.peers().find(|peer| {
                 let peer = &state.peers[*peer];
@@ -159,16 +159,21 @@ impl Group {
         }
         if self.config.process == 0 {
             let start = self.clock.current();
+            lock(&self.state).start = Some(start);
             self.tell(START, &start.to_le_bytes());
         } else if !self.wait(until, |state| state.start.is_none().then_some(0))? {
             return Ok(None);
         }
         let state = lock(&self.state);
-        if let Some(start) = state.start {
+        // The clock of process 0, which gives the time, is right as it is.
+        let start = state.start.unwrap_or_else(|| self.clock.current());
+        if self.config.process != 0 {
             self.clock.start_at(start);
         }
         let cloned = state.peers.iter().map(|peer| peer.data.as_ref().map(TcpStream::try_clone).transpose()).collect::<Result<_, _>>();
-        cloned.map(Some).map_err(|error: std::io::Error| RunError::Worker(format!("the network between processes: {error}")))
+        cloned
+            .map(|data| Some((data, start)))
+            .map_err(|error: std::io::Error| RunError::Worker(format!("the network between processes: {error}")))
     }
 
     /// The meeting has failed before its time: those who are on their way are let in for a moment, so that they hear why, rather

@@ -13,7 +13,7 @@ use super::deadline::Deadline;
 use super::handshake::{self, Kind, Refusal};
 use super::{ClusterConfig, Facts, Group};
 use crate::control::{Control, RunError};
-use crate::epoch::EpochClock;
+use crate::epoch::{Epoch, EpochClock};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(3);
@@ -27,6 +27,8 @@ pub(crate) struct Met {
     pub(crate) group: Arc<Group>,
     /// Connections for timely's data, by process.
     pub(crate) data: Vec<Option<TcpStream>>,
+    /// The group's first epoch. A clock may have gone on when it is asked: other processes may be at work already.
+    pub(crate) start: Epoch,
 }
 
 /// Meets the other processes. `None` when the run was stopped meanwhile.
@@ -53,7 +55,7 @@ pub(crate) fn meet(config: &ClusterConfig, facts: Facts, control: &Arc<Control>,
     }
     over.0.store(true, Ordering::SeqCst);
     match outcome {
-        Ok(Some(data)) => Ok(Some(Met { group, data })),
+        Ok(Some((data, start))) => Ok(Some(Met { group, data, start })),
         Ok(None) => {
             group.part();
             Ok(None)

@@ -11,7 +11,7 @@ use crate::control::RunError;
 
 /// Builders for the workers of this process. The guard waits, when it is dropped, until all has been sent and received.
 pub(crate) fn join_network(met: Met, workers: usize) -> Result<(Vec<AllocatorBuilder>, CommsGuard), RunError> {
-    let Met { group, data } = met;
+    let Met { group, data, .. } = met;
     let hooks = Hooks::default();
     let inside = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), None);
     let streams = data.into_iter().enumerate().map(|(peer, stream)| stream.map(|stream| PeerStream::new(stream, &group, peer))).collect();

@@ -326,8 +326,8 @@ impl Keeper {
                 let groups = fresh.iter().copied().filter(|group| !self.members[*group as usize].leaving).collect();
                 self.choose(table, groups, over, reason, judgement);
             }
-            AtLimit::Evict(EvictBy::Oldest) => self.from_queue(over, false, reason, judgement),
-            AtLimit::Evict(EvictBy::LeastRecent) => self.from_queue(over, true, reason, judgement),
+            AtLimit::Evict(EvictBy::Oldest) => self.take_from_queue(over, false, reason, judgement),
+            AtLimit::Evict(EvictBy::LeastRecent) => self.take_from_queue(over, true, reason, judgement),
             AtLimit::Evict(EvictBy::LeastFrequent | EvictBy::Largest) => {
                 let members = self.members.iter().enumerate().filter(|(_, member)| member.here && !member.leaving);
                 let groups = members.map(|(group, _)| group as u32).collect();
@@ -337,7 +337,7 @@ impl Keeper {
     }
 
     /// The first of a queue go. Its order is that of epochs, and within one of windows and keys.
-    fn from_queue(&mut self, mut over: usize, recent: bool, reason: Reason, judgement: &mut Judgement) {
+    fn take_from_queue(&mut self, mut over: usize, recent: bool, reason: Reason, judgement: &mut Judgement) {
         while over > 0 {
             let queue = if recent { &mut self.recent } else { &mut self.oldest };
             let stamp = queue.as_mut().and_then(VecDeque::pop_front).expect("every group that stays is in the queue");

@@ -134,7 +134,8 @@ impl Lowering<'_> {
         let name = &query.name;
         for id in inside {
             let (message, help) = match &self.nodes[id.index()].op {
-                PhysicalOp::Recursive { .. } | PhysicalOp::Union { .. } | PhysicalOp::Arrange(_) => continue,
+                PhysicalOp::Recursive { .. } | PhysicalOp::Union { .. } => continue,
+                PhysicalOp::Arrange(arrange) if arrange.retention.is_none() => continue,
                 PhysicalOp::Stateless { steps, .. } => {
                     if !steps.iter().any(|step| matches!(step, Step::AssignWindows { .. } | Step::LateRows { .. })) {
                         continue;
@@ -158,7 +159,7 @@ impl Lowering<'_> {
                 PhysicalOp::Aggregate { .. } => {
                     (format!("\"{name}\" is grouped in its own query"), "Aggregate the relation where it is read.")
                 }
-                PhysicalOp::Expire(_) => {
+                PhysicalOp::Arrange(_) | PhysicalOp::Expire(_) => {
                     (format!("rows of \"{name}\" that count for a while only"), "Let rows go where the relation is read.")
                 }
                 PhysicalOp::TopN(_) => {

@@ -122,8 +122,8 @@ fn arrivals<'a>(case: &'a Case, given: Option<&Watermarks>, answer: &mut Answer)
     for (s, source) in case.sources.iter().enumerate() {
         for (p, partition) in source.partitions.iter().enumerate() {
             let mut greatest: Option<i64> = None;
-            let mut offset = 0;
-            for (step, event) in partition.iter().enumerate().flat_map(|(step, events)| events.iter().map(move |event| (step, event))) {
+            let events = partition.iter().enumerate().flat_map(|(step, events)| events.iter().map(move |event| (step, event)));
+            for (offset, (step, event)) in (0..).zip(events) {
                 let own = own_delay(source.promise);
                 let watermark = match given {
                     Some(given) => given.get(&event.id).copied().flatten().map(|watermark| watermark + own),
@@ -137,7 +137,6 @@ fn arrivals<'a>(case: &'a Case, given: Option<&Watermarks>, answer: &mut Answer)
                     }
                 }
                 greatest = greatest.max(moves(source.promise, event));
-                offset += 1;
             }
         }
     }
@@ -282,7 +281,7 @@ fn sessions<'a>(case: &Case, gap: i64, rows: &[&Judged<'a>], closed: Option<i64>
             }
             // It is not known to be too late before the watermark has passed its own: until then a session may come to hold it.
             let watermark = row.watermark.expect("only a row with a watermark is late");
-            if !closed.is_some_and(|closed| closed > watermark) {
+            if closed.is_none_or(|closed| closed <= watermark) {
                 continue;
             }
             *late_rows.entry(late_row(row, (row.ts, alone), watermark)).or_default() += row.event.diff;

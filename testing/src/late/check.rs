@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidemark_dataflow::report::LateReport;
 
 use super::answer::Bag;
-use super::{Answer, Case, Strategy, Watermarks, answer, job, watermarks};
+use super::{Answer, Case, Promise, Strategy, Watermarks, answer, job, watermarks};
 use crate::memory::Change;
 use crate::run::{Outcome, run_group};
 use crate::value::{Row, Value};
@@ -28,7 +28,9 @@ fn judged(case: &Case, outcome: &Outcome) -> Result<Watermarks, String> {
     for (s, source) in case.sources.iter().enumerate() {
         let events = || source.partitions.iter().flatten().flatten();
         let most = events().filter_map(|event| least.get(&event.id).copied().flatten()).max();
-        let reach = events().filter_map(|event| event.ts.max(event.mark)).max();
+        // A strict promise has the watermark behind the greatest time.
+        let reach =
+            events().filter_map(|event| event.ts.max(event.mark)).max().map(|us| us + i64::from(matches!(source.promise, Promise::Strict)));
         for change in outcome.written.get(&format!("judged{s}")).map_or(&[][..], Vec::as_slice) {
             let (Value::Int(id), watermark) = (&change.row[0], &change.row[1]) else { return Err("an id is no number".into()) };
             let id = i64::try_from(*id).map_err(|error| error.to_string())?;
@@ -67,10 +69,11 @@ fn compare(case: &Case, expected: &Answer, outcome: &Outcome) -> Result<(), Stri
         false => same(sink, written(sink), tables),
     };
     by_step("out", &expected.tables, whole)?;
-    if case.fin && case.lateness == 0 {
-        if let Some(taken) = written("out").iter().find(|change| change.diff < 0) {
-            return Err(format!("a final result was taken back: {taken:?}"));
-        }
+    if case.fin
+        && case.lateness == 0
+        && let Some(taken) = written("out").iter().find(|change| change.diff < 0)
+    {
+        return Err(format!("a final result was taken back: {taken:?}"));
     }
     if case.late_sink {
         by_step("late", &expected.late, case.idles() && case.gap().is_some())?;
