@@ -188,9 +188,12 @@ fn latency(processes: usize, duration: Duration) -> Vec<u64> {
         let late = sent.values().iter().filter(|sent| **sent > 500_000).map(|sent| (now - sent).max(0) as u64);
         all.lock().unwrap_or_else(PoisonError::into_inner).extend(late);
     });
-    let nothing = Paced { start, duration: Duration::ZERO, given: 0 };
-    let readers: Vec<Box<dyn PartitionReader>> = vec![Box::new(nothing), Box::new(Paced { start, duration, given: 0 })];
-    let io = BatchIo::new(readers, Placement::OneWorker, on_write);
+    // Each process opens both partitions, and reads its own.
+    let open = move |_: &str| {
+        let nothing = Paced { start, duration: Duration::ZERO, given: 0 };
+        vec![Box::new(nothing) as Box<dyn PartitionReader>, Box::new(Paced { start, duration, given: 0 })]
+    };
+    let io = BatchIo::relations(Arc::new(open), Placement::OneWorker, on_write);
     let program = plan("CREATE SOURCE t (sent BIGINT) WITH (connector = 'test'); SELECT sent FROM t;");
     let plan = Arc::new(program.unwrap_or_else(|errors| panic!("{errors:#?}")).plan.expect("a query"));
     let addresses = free_addresses(processes);
