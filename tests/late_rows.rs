@@ -4,7 +4,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tidemark_testing::late::{Case, case, check, rows, shrink};
+use tidemark_testing::late::{Case, case, check, rows, smaller};
+use tidemark_testing::property::shrink;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -26,8 +27,11 @@ fn late_rows_are_handled_by_the_book() {
         let (processes, workers) = if seed % 25 == 0 { (2, 2) } else { (1, 1 + (seed % 4) as usize) };
         if let Some(wrong) = fails(&case, processes, workers) {
             // A statement that does not plan is the same for any rows.
-            let (small, wrong) =
-                if wrong.starts_with("did not plan") { (case, wrong) } else { shrink(case, wrong, |case| fails(case, processes, workers)) };
+            let (small, wrong) = if wrong.starts_with("did not plan") {
+                (case, wrong)
+            } else {
+                shrink(case, wrong, 300, smaller, |case| fails(case, processes, workers))
+            };
             failures.push(format!("seed {seed}: {wrong}{}", rows(&small)));
             if failures.len() >= number("TIDEMARK_FAILURES", 3) as usize {
                 break;

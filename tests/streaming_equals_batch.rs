@@ -30,8 +30,11 @@ fn streaming_equals_batch() {
         let workers = 1 + (seed % 4) as usize;
         if let Some(wrong) = fails(&case, workers) {
             // A statement that does not plan is the same for any rows.
-            let (small, wrong) =
-                if wrong.starts_with("did not plan") { (case, wrong) } else { shrink(case, wrong, |case| fails(case, workers)) };
+            let (small, wrong) = if wrong.starts_with("did not plan") {
+                (case, wrong)
+            } else {
+                shrink(case, wrong, 400, Case::shrink, |case| fails(case, workers))
+            };
             let rows: Vec<_> = job(&small, 1).tables.into_iter().collect();
             failures.push(format!("seed {seed}: {wrong}{rows:#?}"));
             if failures.len() >= number("TIDEMARK_FAILURES", 3) as usize {

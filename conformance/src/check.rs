@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidemark_testing::memory::Change;
+use tidemark_testing::property::shrink;
 use tidemark_testing::random::Random;
 use tidemark_testing::run::{Job, run};
 use tidemark_testing::value::{Row, Value};
@@ -103,29 +104,18 @@ impl Case {
 
     /// The smallest case found that is wrong still, and how.
     pub fn shrink(self, wrong: String, workers: usize, chunking: Option<u64>) -> (Self, String) {
-        let (mut case, mut wrong) = (self, wrong);
-        let mut budget = 600;
-        'smaller: loop {
-            for candidate in case.smaller() {
-                if budget == 0 {
-                    break 'smaller;
-                }
-                budget -= 1;
-                let verdict = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| candidate.check(workers, chunking)));
-                let how = match verdict {
-                    Ok(Verdict::Wrong(how)) => how,
-                    Ok(_) => continue,
-                    Err(_) => "panicked".into(),
-                };
-                // The same kind of failure, lest a smaller statement that is not even a query takes its place.
-                if how.starts_with("did not plan") == wrong.starts_with("did not plan") {
-                    (case, wrong) = (candidate, how);
-                    continue 'smaller;
-                }
-            }
-            break;
-        }
-        (case, wrong)
+        // The same kind of failure, lest a smaller statement that is not even a query takes its place.
+        let no_plan = |how: &str| how.starts_with("did not plan");
+        let kind = no_plan(&wrong);
+        shrink(self, wrong, 600, Self::smaller, |candidate| {
+            let verdict = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| candidate.check(workers, chunking)));
+            let how = match verdict {
+                Ok(Verdict::Wrong(how)) => how,
+                Ok(_) => return None,
+                Err(_) => "panicked".into(),
+            };
+            (no_plan(&how) == kind).then_some(how)
+        })
     }
 
     fn smaller(&self) -> Vec<Self> {

@@ -29,19 +29,26 @@ impl Encode for RowEncoder {
     }
 }
 
-impl Keep for TopNStore {
-    fn absorb(&mut self, _input: usize, batch: KeyedBatch) {
-        Self::absorb(self, &batch);
-    }
+/// The stores of one input and one watermark.
+macro_rules! keep {
+    ($($store:ty),*) => {$(
+        impl Keep for $store {
+            fn absorb(&mut self, _input: usize, batch: KeyedBatch) {
+                Self::absorb(self, &batch);
+            }
 
-    fn close(&mut self, watermarks: &[i64]) -> Output {
-        Self::close(self, watermarks[0])
-    }
+            fn close(&mut self, watermarks: &[i64]) -> Output {
+                Self::close(self, watermarks[0])
+            }
 
-    fn held(&self) -> (usize, usize) {
-        (self.groups(), self.bytes())
-    }
+            fn held(&self) -> (usize, usize) {
+                (self.groups(), self.bytes())
+            }
+        }
+    )*};
 }
+
+keep!(TopNStore, OverStore, OverTimeStore);
 
 /// What can be rendered, or the planner's fault.
 fn planned<T>(made: Result<T, String>, node: NodeId) -> T {
@@ -62,34 +69,6 @@ pub(crate) fn top_n<'scope>(
     let store = planned(TopNStore::new(plan, input, output), context.node);
     let input = KeyedInput { rows, encoder: Box::new(encoder), judged_by: watermark.clone() };
     keyed(vec![input], watermarks, &[watermark], store, context)
-}
-
-impl Keep for OverStore {
-    fn absorb(&mut self, _input: usize, batch: KeyedBatch) {
-        Self::absorb(self, &batch);
-    }
-
-    fn close(&mut self, watermarks: &[i64]) -> Output {
-        Self::close(self, watermarks[0])
-    }
-
-    fn held(&self) -> (usize, usize) {
-        (self.groups(), self.bytes())
-    }
-}
-
-impl Keep for OverTimeStore {
-    fn absorb(&mut self, _input: usize, batch: KeyedBatch) {
-        Self::absorb(self, &batch);
-    }
-
-    fn close(&mut self, watermarks: &[i64]) -> Output {
-        Self::close(self, watermarks[0])
-    }
-
-    fn held(&self) -> (usize, usize) {
-        (self.groups(), self.bytes())
-    }
 }
 
 /// Functions OVER rows; the schemas are those of the input and output.

@@ -14,7 +14,7 @@ use crate::batch::{Batch, record_batch};
 use crate::eval::BadRow;
 use crate::keyed_operator::{Encode, Keep};
 use crate::state::key_rows::KeyCodec;
-use crate::state::key_table::{KeyTable, Stretch};
+use crate::state::key_table::KeyTable;
 
 /// Changes that come out at once.
 const OUTPUT_ROWS: usize = if cfg!(test) { 8 } else { 64 << 10 };
@@ -123,8 +123,7 @@ impl Keep for SetStore {
     fn absorb(&mut self, input: usize, batch: KeyedBatch) {
         let Payload::Raw { diffs, .. } = &batch.payload else { panic!("whole rows are not added up before the exchange") };
         let mut ids = std::mem::take(&mut self.ids);
-        ids.clear();
-        self.keys.intern(&batch.keys, &batch.hashes, Stretch { first: 0, rows: batch.len() }, &mut ids);
+        batch.number(&mut self.keys, &mut ids);
         self.counts.resize(self.keys.numbers().max(self.counts.len()), Counts::default());
         for (row, id) in ids.iter().enumerate() {
             let counts = &mut self.counts[*id as usize];

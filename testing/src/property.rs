@@ -169,12 +169,17 @@ fn show(row: &Row) -> String {
     row.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ")
 }
 
-/// The smallest case found that still fails, and how it fails.
-pub fn shrink(case: Case, wrong: String, fails: impl Fn(&Case) -> Option<String>) -> (Case, String) {
+/// The smallest case found that still fails, and how it fails, after trying so many of those that `smaller` makes of a case.
+pub fn shrink<C>(
+    case: C,
+    wrong: String,
+    mut budget: usize,
+    smaller: impl Fn(&C) -> Vec<C>,
+    fails: impl Fn(&C) -> Option<String>,
+) -> (C, String) {
     let (mut case, mut wrong) = (case, wrong);
-    let mut budget = 400;
     'smaller: loop {
-        for candidate in case.shrink() {
+        for candidate in smaller(&case) {
             if budget == 0 {
                 break 'smaller;
             }

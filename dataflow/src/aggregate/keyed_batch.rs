@@ -7,6 +7,7 @@ use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::compute::{concat, take};
 
 use crate::state::key_rows::{KeyRows, NULL_HASH};
+use crate::state::key_table::{KeyTable, Stretch};
 
 /// Number of virtual buckets.
 pub const BUCKETS: usize = 1 << BUCKET_BITS;
@@ -80,6 +81,12 @@ impl KeyedBatch {
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
+    }
+
+    /// Puts the number of each row's key into `ids`, giving new numbers to new keys.
+    pub fn number(&self, keys: &mut KeyTable, ids: &mut Vec<u32>) {
+        ids.clear();
+        keys.intern(&self.keys, &self.hashes, Stretch { first: 0, rows: self.len() }, ids);
     }
 
     /// Some of the rows.

@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::array::{Array, ArrayRef, Int64Array, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::display::array_value_to_string;
-use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::Column;
 use proptest::prelude::*;
 use tidemark_planner::plan::{
     AggregateFunction, AggregatePlan, AtLimit, Emit, EvictBy, Evicted, KeyPlan, LateStrategy, NamedExpr, StateClock, StateLimits,
@@ -17,6 +15,7 @@ use tidemark_planner::plan::{
 
 use super::keyed_batch::owner;
 use super::test_accumulators::accumulator;
+use super::test_rows::{batch, column, schema};
 use super::{AggregateLayout, KeyedBatch, LimitCounts, LocalHalf, RowWatermarks, Store};
 
 #[derive(Clone, Debug)]
@@ -25,6 +24,12 @@ struct Row {
     time: i64,
     key: i64,
     value: i64,
+}
+
+impl Row {
+    fn cells(&self) -> [i64; 3] {
+        [self.time, self.key, self.value]
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -43,28 +48,6 @@ const SIZE: i64 = 10;
 
 /// Rows, and how often each stands.
 type Answer = BTreeMap<Vec<i64>, i64>;
-
-fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("time", DataType::Timestamp(TimeUnit::Microsecond, None), true),
-        Field::new("key", DataType::Int64, true),
-        Field::new("value", DataType::Int64, true),
-    ]))
-}
-
-fn column(name: &str) -> Arc<dyn PhysicalExpr> {
-    Arc::new(Column::new_with_schema(name, &schema()).unwrap())
-}
-
-fn batch(rows: &[Row]) -> RecordBatch {
-    let numbers = |of: fn(&Row) -> i64| Int64Array::from_iter_values(rows.iter().map(of));
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.time))),
-        Arc::new(numbers(|row| row.key)),
-        Arc::new(numbers(|row| row.value)),
-    ];
-    RecordBatch::try_new(schema(), columns).unwrap()
-}
 
 impl Case {
     fn layout(&self) -> Arc<AggregateLayout> {
@@ -261,7 +244,7 @@ fn run(case: &Case) -> Vec<(u64, Vec<i64>, i64)> {
         let rows: Vec<Row> = case.rows.iter().filter(|row| row.epoch == epoch).cloned().collect();
         for (number, rows) in rows.chunks(case.chunk).enumerate() {
             let half = &mut halves[number % case.workers];
-            let pushed = half.push(&batch(rows), None, RowWatermarks::Constant(case.watermark(epoch - 1)));
+            let pushed = half.push(&batch(rows.iter().map(Row::cells)), None, RowWatermarks::Constant(case.watermark(epoch - 1)));
             let flushed = half.flush();
             for batch in pushed.batches.into_iter().chain(flushed) {
                 let parts = KeyedBatch::from_bytes(&batch.to_bytes()).unwrap().split(case.workers);
@@ -395,7 +378,7 @@ fn memory_is_bounded_about() {
     let mut most = 0;
     for epoch in 1..200u64 {
         let rows: Vec<Row> = (0..100).map(|at| Row { epoch, time: 0, key: (epoch * 100 + at) as i64, value: 1 }).collect();
-        for batch in half.push(&batch(&rows), None, RowWatermarks::None).batches.into_iter().chain(half.flush()) {
+        for batch in half.push(&batch(rows.iter().map(Row::cells)), None, RowWatermarks::None).batches.into_iter().chain(half.flush()) {
             store.absorb(epoch, batch);
         }
         while store.close(epoch, i64::MIN).more {}

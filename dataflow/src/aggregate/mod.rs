@@ -43,6 +43,8 @@ mod speed_tests;
 mod store;
 #[cfg(test)]
 mod test_accumulators;
+#[cfg(test)]
+mod test_rows;
 pub mod trigger;
 mod triggered;
 mod wire;

@@ -4,17 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::array::{Array, ArrayRef, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::display::array_value_to_string;
-use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::Column;
 use proptest::prelude::*;
 use tidemark_planner::plan::{
     AggregateFunction, AggregatePlan, Emit, KeyPlan, LateStrategy, NamedExpr, WindowColumn, WindowKind, WindowPlan,
 };
 
 use super::test_accumulators::accumulator;
+use super::test_rows::{batch, column, schema};
 use super::{AggregateLayout, KeyedBatch, LocalHalf, RowWatermarks, Store};
 
 #[derive(Clone, Debug)]
@@ -25,6 +24,12 @@ struct Row {
     value: i64,
     diff: i64,
     watermark: i64,
+}
+
+impl Row {
+    fn cells(&self) -> [i64; 3] {
+        [self.time, self.key, self.value]
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -42,29 +47,6 @@ struct Case {
 }
 
 type Answer = BTreeMap<Vec<i64>, i64>;
-
-fn schema() -> SchemaRef {
-    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
-    Arc::new(Schema::new(vec![
-        Field::new("time", time, true),
-        Field::new("key", DataType::Int64, true),
-        Field::new("value", DataType::Int64, true),
-    ]))
-}
-
-fn column(name: &str) -> Arc<dyn PhysicalExpr> {
-    Arc::new(Column::new_with_schema(name, &schema()).unwrap())
-}
-
-fn batch(rows: &[Row]) -> RecordBatch {
-    let numbers = |of: fn(&Row) -> i64| Int64Array::from_iter_values(rows.iter().map(of));
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.time))),
-        Arc::new(numbers(|row| row.key)),
-        Arc::new(numbers(|row| row.value)),
-    ];
-    RecordBatch::try_new(schema(), columns).unwrap()
-}
 
 impl Case {
     fn layout(&self) -> Arc<AggregateLayout> {
@@ -203,7 +185,8 @@ fn run(case: &Case, compare: bool) -> (Answer, u64) {
                 let half = &mut halves[(partition + number) % case.workers];
                 let diffs: Vec<i64> = rows.iter().map(|row| row.diff).collect();
                 let watermarks: Vec<i64> = rows.iter().map(|row| row.watermark).collect();
-                let pushed = half.push(&batch(rows), case.retractable.then_some(&diffs), RowWatermarks::Each(&watermarks));
+                let pushed =
+                    half.push(&batch(rows.iter().map(Row::cells)), case.retractable.then_some(&diffs), RowWatermarks::Each(&watermarks));
                 assert!(pushed.bad.is_empty() && pushed.late.dropped == 0);
                 for batch in pushed.batches {
                     let parts = KeyedBatch::from_bytes(&batch.to_bytes()).unwrap().split(case.workers);

@@ -15,7 +15,7 @@ use super::keyed_batch::{KeyedBatch, Payload};
 use super::layout::AggregateLayout;
 use super::session::{NONE, belongs};
 use crate::state::group_states::GroupStates;
-use crate::state::key_table::{KeyTable, Stretch};
+use crate::state::key_table::KeyTable;
 
 /// A session.
 #[derive(Clone, Copy, Debug)]
@@ -152,8 +152,7 @@ impl Sessions {
 
     /// Numbers the keys of a batch into `self.ids`.
     pub(super) fn intern(&mut self, batch: &KeyedBatch) {
-        self.ids.clear();
-        self.keys.intern(&batch.keys, &batch.hashes, Stretch { first: 0, rows: batch.len() }, &mut self.ids);
+        batch.number(&mut self.keys, &mut self.ids);
         self.heads.resize(self.keys.numbers().max(self.heads.len()), NONE);
     }
 

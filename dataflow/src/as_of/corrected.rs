@@ -10,7 +10,7 @@ use crate::aggregate::{KeyedBatch, Output, Payload};
 use crate::keyed_operator::Keep;
 use crate::ranked::binary;
 use crate::state::counted_tree::{Change, CountedTree};
-use crate::state::key_table::{KeyTable, Stretch};
+use crate::state::key_table::KeyTable;
 use crate::state::row_store::{NewRow, RowStore};
 
 #[derive(Debug, Default)]
@@ -129,8 +129,7 @@ impl Keep for Corrected {
         let Payload::Raw { columns, diffs } = &batch.payload else { panic!("rows in order are not added up") };
         let (times, rows) = (binary(&columns[0]), binary(&columns[1]));
         let mut ids = std::mem::take(&mut self.ids);
-        ids.clear();
-        self.keys.intern(&batch.keys, &batch.hashes, Stretch { first: 0, rows: batch.len() }, &mut ids);
+        batch.number(&mut self.keys, &mut ids);
         self.groups.resize_with(self.keys.numbers().max(self.groups.len()), Group::default);
         for (row, group) in ids.iter().enumerate() {
             let diff = diffs.as_ref().map_or(1, |diffs| diffs[row]);

@@ -7,7 +7,7 @@ use super::{NONE, OUTPUT_ROWS};
 use crate::aggregate::{KeyedBatch, Output, Payload};
 use crate::keyed_operator::Keep;
 use crate::ranked::binary;
-use crate::state::key_table::{KeyTable, Stretch};
+use crate::state::key_table::KeyTable;
 use crate::state::row_store::RowStore;
 
 /// A version that stands.
@@ -60,7 +60,7 @@ impl Current {
 
     fn locate(&mut self, batch: &KeyedBatch) -> Vec<u32> {
         let mut ids = Vec::with_capacity(batch.len());
-        self.keys.intern(&batch.keys, &batch.hashes, Stretch { first: 0, rows: batch.len() }, &mut ids);
+        batch.number(&mut self.keys, &mut ids);
         self.versions.resize_with(self.keys.numbers().max(self.versions.len()), Vec::new);
         ids
     }

@@ -28,7 +28,7 @@ use crate::aggregate::{GroupError, KeyedBatch, Output, Payload};
 use crate::batch::{nullable, record_batch};
 use crate::render_row::render_row;
 use crate::state::counted_tree::{Change, CountedTree};
-use crate::state::key_table::{KeyTable, Stretch};
+use crate::state::key_table::KeyTable;
 use crate::state::row_store::{NewRow, RowStore};
 use crate::watermark::ENDED;
 
@@ -111,8 +111,7 @@ impl OverStore {
         let Payload::Raw { columns, diffs } = &batch.payload else { panic!("rows in order are not added up") };
         let (orders, rows) = (binary(&columns[0]), binary(&columns[1]));
         let mut ids = std::mem::take(&mut self.ids);
-        ids.clear();
-        self.keys.intern(&batch.keys, &batch.hashes, Stretch { first: 0, rows: batch.len() }, &mut ids);
+        batch.number(&mut self.keys, &mut ids);
         self.groups.resize_with(self.keys.numbers().max(self.groups.len()), Group::default);
         if let Some(totals) = &mut self.totals {
             totals.resize(self.groups.len());

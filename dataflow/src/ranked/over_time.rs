@@ -23,7 +23,7 @@ use crate::aggregate::{GroupError, KeyedBatch, Output, Payload};
 use crate::batch::{NO_WATERMARK, nullable, record_batch};
 use crate::render_row::render_row;
 use crate::state::counted_tree::{Change, CountedTree};
-use crate::state::key_table::{KeyTable, Stretch};
+use crate::state::key_table::KeyTable;
 use crate::state::row_store::{KnownRow, NewRow, RowStore};
 
 /// The rows of one worker. See the module's documentation.
@@ -105,8 +105,7 @@ impl OverTimeStore {
         let (orders, rows) = (binary(&columns[0]), binary(&columns[1]));
         let times = batch.panes.as_ref().expect("rows are judged by their time");
         let mut ids = std::mem::take(&mut self.ids);
-        ids.clear();
-        self.keys.intern(&batch.keys, &batch.hashes, Stretch { first: 0, rows: batch.len() }, &mut ids);
+        batch.number(&mut self.keys, &mut ids);
         self.groups.resize_with(self.keys.numbers().max(self.groups.len()), Group::default);
         self.totals.resize(self.groups.len());
         for (at, number) in ids.iter().enumerate() {

@@ -16,7 +16,7 @@ use tidemark_planner::plan::{Emit, RankFunction, TopNPlan};
 use super::OUTPUT_ROWS;
 use super::top_n::Shown;
 use crate::aggregate::KeyedBatch;
-use crate::state::key_table::{KeyTable, Stretch};
+use crate::state::key_table::KeyTable;
 use crate::state::row_store::RowStore;
 use crate::watermark::ENDED;
 
@@ -133,8 +133,7 @@ impl ShortLists {
         }
         assert!(batch.len() < COMING as usize, "a batch has fewer than 2^31 rows");
         let mut ids = std::mem::take(&mut self.ids);
-        ids.clear();
-        self.keys.intern(&batch.keys, &batch.hashes, Stretch { first: 0, rows: batch.len() }, &mut ids);
+        batch.number(&mut self.keys, &mut ids);
         if self.groups.len() < self.keys.numbers() {
             self.groups.resize_with(self.keys.numbers(), Group::default);
         }

@@ -10,7 +10,7 @@ use super::OUTPUT_ROWS;
 use super::top_n::Shown;
 use crate::aggregate::KeyedBatch;
 use crate::state::counted_tree::{Change, CountedTree};
-use crate::state::key_table::{KeyTable, Stretch};
+use crate::state::key_table::KeyTable;
 use crate::state::row_store::{KnownRow, NewRow, RowStore};
 use crate::watermark::ENDED;
 
@@ -81,8 +81,7 @@ impl RankedTrees {
     /// Takes rows of the epoch that closes next: what orders each, what it is, and how often it comes.
     pub(super) fn absorb(&mut self, batch: &KeyedBatch, (orders, rows): (&BinaryArray, &BinaryArray), diffs: Option<&[i64]>) {
         let mut ids = std::mem::take(&mut self.ids);
-        ids.clear();
-        self.keys.intern(&batch.keys, &batch.hashes, Stretch { first: 0, rows: batch.len() }, &mut ids);
+        batch.number(&mut self.keys, &mut ids);
         if self.groups.len() < self.keys.numbers() {
             self.groups.resize_with(self.keys.numbers(), Group::default);
         }

@@ -18,7 +18,7 @@ use crate::aggregate::{KeyedBatch, Payload};
 use crate::batch::{Batch, record_batch};
 use crate::set_operation::codec;
 use crate::state::key_rows::KeyCodec;
-use crate::state::key_table::{KeyTable, Stretch};
+use crate::state::key_table::KeyTable;
 
 /// Changes that come out at once.
 const OUTPUT_ROWS: usize = if cfg!(test) { 3 } else { 64 << 10 };
@@ -163,8 +163,7 @@ impl Rounds {
     pub fn absorb(&mut self, round: Round, batch: &KeyedBatch) {
         let Payload::Raw { diffs, .. } = &batch.payload else { panic!("whole rows are not added up before the exchange") };
         let mut ids = std::mem::take(&mut self.ids);
-        ids.clear();
-        self.keys.intern(&batch.keys, &batch.hashes, Stretch { first: 0, rows: batch.len() }, &mut ids);
+        batch.number(&mut self.keys, &mut ids);
         self.rows.resize(self.keys.numbers().max(self.rows.len()), Row::default());
         for (place, id) in ids.iter().enumerate() {
             let row = &mut self.rows[*id as usize];

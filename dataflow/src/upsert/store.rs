@@ -13,7 +13,7 @@ use super::arena::Arena;
 use crate::aggregate::{KeyedBatch, Payload};
 use crate::batch::{Batch, record_batch};
 use crate::state::key_rows::KeyCodec;
-use crate::state::key_table::{KeyTable, Stretch};
+use crate::state::key_table::KeyTable;
 
 /// No row.
 const NONE: u32 = u32::MAX;
@@ -119,7 +119,7 @@ impl UpsertStore {
         let offsets = offsets.as_primitive::<UInt64Type>().values();
 
         let mut ids = Vec::with_capacity(batch.len());
-        self.keys.intern(&batch.keys, &batch.hashes, Stretch { first: 0, rows: batch.len() }, &mut ids);
+        batch.number(&mut self.keys, &mut ids);
         let numbers = self.keys.numbers();
         self.rows.resize(numbers);
         self.partitions.resize(numbers, 0);

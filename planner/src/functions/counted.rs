@@ -20,22 +20,29 @@ pub(super) const POSITIONS: [&str; 4] = ["row_number", "rank", "dense_rank", "nt
 /// Functions of lists that count elements.
 pub(super) const LENGTHS: [&str; 4] = ["cardinality", "array_length", "array_ndims", "array_position"];
 
+/// What a function has in common with the registry's.
+macro_rules! as_it_was {
+    () => {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+
+        fn aliases(&self) -> &[String] {
+            self.0.aliases()
+        }
+
+        fn signature(&self) -> &Signature {
+            self.0.signature()
+        }
+
+        fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+            self.0.coerce_types(types)
+        }
+    };
+}
+
 impl WindowUDFImpl for Counted<WindowUDF> {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.0.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.0.signature()
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.0.coerce_types(types)
-    }
+    as_it_was!();
 
     fn partition_evaluator(&self, args: PartitionEvaluatorArgs<'_>) -> Result<Box<dyn PartitionEvaluator>> {
         self.0.partition_evaluator_factory(args)
@@ -51,21 +58,7 @@ impl WindowUDFImpl for Counted<WindowUDF> {
 }
 
 impl AggregateUDFImpl for Counted<AggregateUDF> {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.0.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.0.signature()
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.0.coerce_types(types)
-    }
+    as_it_was!();
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(DataType::Int64)
@@ -77,21 +70,7 @@ impl AggregateUDFImpl for Counted<AggregateUDF> {
 }
 
 impl ScalarUDFImpl for Counted<ScalarUDF> {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.0.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.0.signature()
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.0.coerce_types(types)
-    }
+    as_it_was!();
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(DataType::Int64)

@@ -12,6 +12,7 @@ mod create;
 mod cursor;
 mod dialect;
 mod durations;
+mod each_join;
 mod function;
 mod line_index;
 mod on_error;

@@ -4,16 +4,16 @@
 //! is at most so much earlier, and at most so much later, than the left row it meets.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, JoinConstraint, JoinOperator,
-    ObjectName, ObjectNamePart, Query, Select, Spanned, TableFactor, TableWithJoins, Value, ValueWithSpan, VisitMut, VisitorMut,
+    ObjectName, ObjectNamePart, Query, Spanned, Value, ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::{self, Location, Token};
 
 use super::cursor::{Cursor, Parsed};
 use super::durations;
+use super::each_join::each_join;
 use super::window_table::ident;
 use crate::{PlanError, Span};
 
@@ -61,63 +61,34 @@ pub(super) fn take(cursor: &mut Cursor<'_>) -> Parsed<Within> {
 }
 
 /// Puts the clauses into the conditions of their joins.
-pub(super) fn attach(query: &mut Query, clauses: Withins) -> Vec<PlanError> {
-    let mut attacher = Attacher { clauses, errors: vec![] };
-    if !attacher.clauses.is_empty() {
-        let _ = VisitMut::visit(query, &mut attacher);
+pub(super) fn attach(query: &mut Query, mut clauses: Withins) -> Vec<PlanError> {
+    if clauses.is_empty() {
+        return vec![];
     }
-    let left = attacher.clauses.into_values().map(|clause| no_condition(clause.span));
-    attacher.errors.into_iter().chain(left).collect()
+    let mut errors = Vec::new();
+    each_join(query, |join| {
+        let start = join.relation.span().start;
+        // A relation in parentheses begins behind the one that opens.
+        let Some(place) = clauses.range(..=start).next_back().map(|(place, _)| *place) else { return };
+        let Some(clause) = clauses.remove(&place) else { return };
+        match constraint_mut(&mut join.join_operator) {
+            Some(JoinConstraint::On(condition)) => {
+                let nothing = Expr::Value(ValueWithSpan { value: Value::Null, span: clause.place });
+                let own = std::mem::replace(condition, nothing);
+                *condition =
+                    Expr::BinaryOp { left: Box::new(Expr::Nested(Box::new(own))), op: BinaryOperator::And, right: Box::new(call(&clause)) };
+            }
+            _ => errors.push(no_condition(clause.span)),
+        }
+    });
+    errors.extend(clauses.into_values().map(|clause| no_condition(clause.span)));
+    errors
 }
 
 fn no_condition(span: Span) -> PlanError {
     PlanError::new("parse::within", "WITHIN belongs to a join with ON", span)
         .label("no condition here")
         .help("Write JOIN b ON a.id = b.id WITHIN 5m.")
-}
-
-struct Attacher {
-    clauses: Withins,
-    errors: Vec<PlanError>,
-}
-
-impl Attacher {
-    fn table(&mut self, table: &mut TableWithJoins) {
-        for join in &mut table.joins {
-            let start = join.relation.span().start;
-            // A relation in parentheses begins behind the one that opens.
-            let Some(place) = self.clauses.keys().copied().rfind(|place| *place <= start) else { continue };
-            let Some(clause) = self.clauses.remove(&place) else { continue };
-            match constraint_mut(&mut join.join_operator) {
-                Some(JoinConstraint::On(condition)) => {
-                    let nothing = Expr::Value(ValueWithSpan { value: Value::Null, span: clause.place });
-                    let own = std::mem::replace(condition, nothing);
-                    *condition = Expr::BinaryOp {
-                        left: Box::new(Expr::Nested(Box::new(own))),
-                        op: BinaryOperator::And,
-                        right: Box::new(call(&clause)),
-                    };
-                }
-                _ => self.errors.push(no_condition(clause.span)),
-            }
-        }
-    }
-}
-
-impl VisitorMut for Attacher {
-    type Break = ();
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        select.from.iter_mut().for_each(|from| self.table(from));
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
-            self.table(table_with_joins);
-        }
-        ControlFlow::Continue(())
-    }
 }
 
 /// What a join says its rows meet by, if its kind says so.

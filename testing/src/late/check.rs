@@ -176,28 +176,8 @@ fn same_letters(outcome: &Outcome, expected: &Answer) -> Result<(), String> {
     if found == wanted { Ok(()) } else { Err(format!("letters\n  found {found:#?}\n  expected {wanted:#?}")) }
 }
 
-/// The smallest case found that still fails, and how it fails.
-pub fn shrink(case: Case, wrong: String, fails: impl Fn(&Case) -> Option<String>) -> (Case, String) {
-    let (mut case, mut wrong) = (case, wrong);
-    let mut budget = 300;
-    'smaller: loop {
-        for candidate in smaller(&case) {
-            if budget == 0 {
-                break 'smaller;
-            }
-            budget -= 1;
-            if let Some(how) = fails(&candidate) {
-                (case, wrong) = (candidate, how);
-                continue 'smaller;
-            }
-        }
-        break;
-    }
-    (case, wrong)
-}
-
 /// Smaller cases, largest cuts first.
-fn smaller(case: &Case) -> Vec<Case> {
+pub fn smaller(case: &Case) -> Vec<Case> {
     let mut out = Vec::new();
     for s in 0..case.sources.len() {
         for p in 0..case.sources[s].partitions.len() {

@@ -12,7 +12,7 @@ mod generate;
 mod sql;
 
 pub use answer::{Answer, Bag, Watermarks, answer, watermarks};
-pub use check::{check, shrink};
+pub use check::{check, smaller};
 pub use generate::case;
 pub use sql::{job, rows, statements};
 
