@@ -92,7 +92,7 @@ fn fixed_point(distinct: bool, base: &Bag, step: impl Fn(&Bag) -> Bag) -> Bag {
 type Answer = fn(&Bag, &Bag) -> Bag;
 
 /// A query over `edge (a, b)` and `root (n)`, and its answer.
-const QUERIES: [(&str, Answer); 10] = [
+const QUERIES: [(&str, Answer); 16] = [
     ("WITH RECURSIVE reach(n) AS (SELECT n FROM root UNION SELECT b FROM edge JOIN reach ON a = n) SELECT * FROM reach", |edge, root| {
         fixed_point(true, root, |reach| map(&join(reach, 0, edge, 0), |row| Some(vec![row[2]])))
     }),
@@ -166,7 +166,81 @@ const QUERIES: [(&str, Answer); 10] = [
             map(edge, |row| (!reach.contains_key(&vec![row[0]])).then(|| row.to_vec()))
         },
     ),
+    (
+        "WITH RECURSIVE reach(n) AS (SELECT a FROM edge WHERE a = 1 UNION SELECT b FROM edge JOIN reach ON a = n WHERE b NOT IN (1, 9) \
+           AND NOT EXISTS (SELECT 1 FROM root WHERE root.n = reach.n)) SELECT * FROM reach",
+        |edge, root| {
+            let base = map(edge, |row| (row[0] == 1).then(|| vec![1]));
+            fixed_point(true, &base, |reach| {
+                let open = map(reach, |row| (!holds(root, 0, row[0])).then(|| row.to_vec()));
+                map(&join(&open, 0, edge, 0), |row| (row[2] != 1 && row[2] != 9).then(|| vec![row[2]]))
+            })
+        },
+    ),
+    (
+        "WITH RECURSIVE walk AS (SELECT n, 0 AS d FROM root UNION ALL SELECT b, d + 1 FROM walk JOIN edge ON a = n \
+           WHERE d < 4 AND b IN (SELECT a FROM edge)) SELECT * FROM walk",
+        |edge, root| {
+            let base = map(root, |row| Some(vec![row[0], 0]));
+            fixed_point(false, &base, |walk| {
+                map(&join(walk, 0, edge, 0), |row| (row[1] < 4 && holds(edge, 0, row[3])).then(|| vec![row[3], row[1] + 1]))
+            })
+        },
+    ),
+    (
+        "WITH RECURSIVE walk AS (SELECT n, 0 AS d FROM root UNION ALL \
+           SELECT coalesce(edge.b, -1), d + 1 FROM walk LEFT JOIN edge ON a = n WHERE d < 3) SELECT * FROM walk",
+        |edge, root| {
+            let base = map(root, |row| Some(vec![row[0], 0]));
+            fixed_point(false, &base, |walk| {
+                let live = map(walk, |row| (row[1] < 3).then(|| row.to_vec()));
+                let pairs = map(&join(&live, 0, edge, 0), |row| Some(vec![row[3], row[1] + 1]));
+                sum(&[&pairs, &map(&live, |row| (!holds(edge, 0, row[0])).then(|| vec![-1, row[1] + 1]))])
+            })
+        },
+    ),
+    (
+        "WITH RECURSIVE walk AS (SELECT n, 0 AS d FROM root UNION \
+           SELECT coalesce(edge.b, 7), d + 1 FROM edge RIGHT JOIN walk ON b = n WHERE d < 3) SELECT * FROM walk",
+        |edge, root| {
+            let base = map(root, |row| Some(vec![row[0], 0]));
+            fixed_point(true, &base, |walk| {
+                let live = map(walk, |row| (row[1] < 3).then(|| row.to_vec()));
+                let pairs = map(&join(&live, 0, edge, 1), |row| Some(vec![row[3], row[1] + 1]));
+                sum(&[&pairs, &map(&live, |row| (!holds(edge, 1, row[0])).then(|| vec![7, row[1] + 1]))])
+            })
+        },
+    ),
+    (
+        "WITH RECURSIVE walk AS (SELECT n, 0 AS d FROM root UNION ALL SELECT b, d + 1 FROM walk JOIN edge ON a = n \
+           WHERE d < 3 AND (d = 0 OR EXISTS (SELECT 1 FROM root WHERE root.n = edge.b))) SELECT * FROM walk",
+        |edge, root| {
+            let base = map(root, |row| Some(vec![row[0], 0]));
+            fixed_point(false, &base, |walk| {
+                let goes = |row: &[i64]| row[1] < 3 && (row[1] == 0 || holds(root, 0, row[3]));
+                map(&join(walk, 0, edge, 0), |row| goes(row).then(|| vec![row[3], row[1] + 1]))
+            })
+        },
+    ),
+    (
+        "WITH RECURSIVE climb AS (SELECT n, 0 AS d FROM root UNION ALL \
+           SELECT (SELECT max(b) FROM edge WHERE a = n), d + 1 FROM climb WHERE d < 4 AND n IS NOT NULL) \
+         SELECT coalesce(n, -1), d FROM climb",
+        |edge, root| {
+            let base = map(root, |row| Some(vec![row[0], 0]));
+            fixed_point(false, &base, |climb| {
+                map(climb, |row| {
+                    let most = edge.keys().filter(|edge| edge[0] == row[0]).map(|edge| edge[1]).max();
+                    (row[1] < 4 && row[0] >= 0).then(|| vec![most.unwrap_or(-1), row[1] + 1])
+                })
+            })
+        },
+    ),
 ];
+
+fn holds(bag: &Bag, at: usize, value: i64) -> bool {
+    bag.keys().any(|row| row[at] == value)
+}
 
 fn job(query: &str, edge: &Table, root: &Table, workers: usize, chunking: Option<u64>) -> Job {
     let sql = format!(

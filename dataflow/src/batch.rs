@@ -131,6 +131,16 @@ impl Batch {
         Self { rows: record_batch(schema, columns, self.len()), ..self.clone() }
     }
 
+    /// The same rows, each taken back as often as it came.
+    #[must_use]
+    pub fn negated(&self) -> Self {
+        let diffs = match &self.diffs {
+            None => std::iter::repeat_n(-1, self.len()).collect(),
+            Some(diffs) => diffs.iter().map(|diff| -diff).collect(),
+        };
+        Self { diffs: Some(diffs), ..self.clone() }
+    }
+
     /// The rows for which the mask is true.
     ///
     /// # Panics

@@ -20,9 +20,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use differential_dataflow::trace::wrappers::enter::TraceEnter;
-use tidemark_planner::plan::{Node, NodeId, PhysicalOp, PhysicalPlan, RecursionPlan};
+use tidemark_planner::plan::{JoinKind, JoinPlan, Node, NodeId, PhysicalOp, PhysicalPlan, RecursionPlan};
+use timely::container::NoopBuilder;
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::core::feedback::ConnectLoop;
-use timely::dataflow::operators::{Concatenate, Enter, Feedback, Leave};
+use timely::dataflow::operators::{Concat, Concatenate, Enter, Feedback, Leave, Operator};
 use timely::dataflow::{Scope, Stream, StreamVec};
 use timely::order::Product;
 
@@ -116,6 +118,19 @@ impl<'inner> Loop<'_, '_, 'inner> {
         }
     }
 
+    /// The rows of a join's left side without those that have a match.
+    fn rest(&self, join: &JoinPlan, node: &Node, matched: Stream<'inner, LoopTime, Batch>) -> Stream<'inner, LoopTime, Batch> {
+        let PhysicalOp::Arrange(left) = &self.context.plan.node(join.left).op else {
+            panic!("{} joins relations that are arranged", node.id)
+        };
+        let (schema, output) = (Arc::clone(&node.props.schema), join.output.clone());
+        let all = each_batch(self.relation(left.input), &format!("{} all", node.id), move |batch| {
+            let columns = output.iter().map(|place| Arc::clone(batch.rows.column(*place))).collect();
+            batch.with_columns(&schema, columns)
+        });
+        all.concat(each_batch(matched, &format!("{} matched", node.id), |batch| batch.negated()))
+    }
+
     fn render(&mut self, node: &Node) {
         match &node.op {
             PhysicalOp::Recursive { .. } => {}
@@ -149,6 +164,12 @@ impl<'inner> Loop<'_, '_, 'inner> {
                     (Around(left, layout), Inside(right)) => inner_join((left, &layout), (right.rows, &right.layout), plan, node),
                     (Around(..), Around(..)) => panic!("{} reads nothing of the loop it stands in", node.id),
                 };
+                let rows = match plan.kind {
+                    JoinKind::Inner => rows,
+                    // The keys of the relation around are there once, so that a row with a match comes out of the join as often as it is.
+                    JoinKind::LeftAnti => self.rest(plan, node, rows),
+                    kind => panic!("{}: a {kind:?} join cannot stand in a loop, the planner should have said so", node.id),
+                };
                 self.relations.insert(node.id, rows);
                 self.errors.push(failed);
             }
@@ -166,4 +187,17 @@ impl<'inner> Loop<'_, '_, 'inner> {
             | PhysicalOp::Sink { .. } => panic!("{} cannot stand in a loop, the planner should have said so", node.id),
         }
     }
+}
+
+/// Makes one batch of each.
+fn each_batch<'inner>(
+    batches: Stream<'inner, LoopTime, Batch>,
+    name: &str,
+    make: impl Fn(&Batch) -> Batch + 'static,
+) -> Stream<'inner, LoopTime, Batch> {
+    batches.unary::<NoopBuilder<Batch>, _, _, _>(Pipeline, name, |_, _| {
+        move |input, output| {
+            input.for_each(|time, batch| output.session_with_builder(&time).give_container(&mut make(batch)));
+        }
+    })
 }

@@ -38,6 +38,9 @@ struct Condition {
 
 impl Lowering<'_> {
     pub(super) fn join(&mut self, join: &Join, scope: &QueryScope) -> Result<Rel> {
+        if let Some(plan) = self.join_in_loop(join, scope)? {
+            return self.lower(&plan, scope);
+        }
         let (kind, swapped) = match join.join_type {
             JoinType::Inner => (JoinKind::Inner, false),
             JoinType::Left => (JoinKind::Left, false),

@@ -14,6 +14,7 @@ mod join_ttl;
 mod late_sessions;
 mod leftover;
 mod limits;
+mod loop_join;
 mod over;
 mod prune;
 mod ranked;

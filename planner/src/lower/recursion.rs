@@ -76,7 +76,9 @@ impl Lowering<'_> {
             outside.insert(step_node);
         }
         let mut props = plain_props(schema, outside.iter().all(|id| self.nodes[id.index()].props.bounded));
-        if outside.iter().any(|id| self.nodes[id.index()].props.changelog != ChangelogKind::AppendOnly) {
+        // A row that had no match gets one when the relation around grows.
+        let negates = |id: &NodeId| matches!(&self.nodes[id.index()].op, PhysicalOp::Join(join) if join.kind == JoinKind::LeftAnti);
+        if outside.iter().any(|id| self.nodes[id.index()].props.changelog != ChangelogKind::AppendOnly) || inside.iter().any(negates) {
             props.changelog = ChangelogKind::Retract;
         }
         if query.is_distinct {
@@ -118,6 +120,11 @@ impl Lowering<'_> {
         self.recursions.open.iter().rev().find(made_of).map(|open| open.distinct)
     }
 
+    /// Whether a relation of a name is being lowered, and if so whether it keeps each row once.
+    pub(super) fn open_recursion(&self, name: &str) -> Option<bool> {
+        self.recursions.open.iter().rev().find(|open| open.name == name).map(|open| open.distinct)
+    }
+
     /// The nodes that read a node, and itself.
     fn reads(&self, node: NodeId) -> BTreeSet<NodeId> {
         let mut found = BTreeSet::from([node]);
@@ -144,6 +151,8 @@ impl Lowering<'_> {
                 }
                 PhysicalOp::Join(join) => match join.kind {
                     JoinKind::Inner => continue,
+                    // Of keys that are there once: so it was made.
+                    JoinKind::LeftAnti if inside.contains(&join.left) && !inside.contains(&join.right) && !join.null_aware => continue,
                     JoinKind::Left | JoinKind::Right | JoinKind::Full => (
                         format!("an outer join of \"{name}\" in its own query"),
                         "A row without a match could get one in a later round; write JOIN.",

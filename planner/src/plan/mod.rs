@@ -325,8 +325,8 @@ impl Node {
 /// 2. Every input of a node comes before it.
 /// 3. Every source and sink id is in range.
 /// 4. A join reads arrangements.
-/// 5. What reads the relation of a recursion stands inside of it: stateless chains, unions, arrangements and inner joins, which nothing
-///    outside reads but the recursion itself.
+/// 5. What reads the relation of a recursion stands inside of it: stateless chains, unions, arrangements, inner joins, and anti joins
+///    with keys from outside that are there once. Nothing outside reads them but the recursion itself.
 #[derive(Clone, Debug)]
 pub struct PhysicalPlan {
     nodes: Vec<Node>,
@@ -368,7 +368,11 @@ impl PhysicalPlan {
         for id in &inside {
             let fits = match &self.node(*id).op {
                 PhysicalOp::Recursive { .. } | PhysicalOp::Stateless { .. } | PhysicalOp::Union { .. } | PhysicalOp::Arrange(_) => true,
-                PhysicalOp::Join(join) => join.kind == JoinKind::Inner,
+                PhysicalOp::Join(join) => match join.kind {
+                    JoinKind::Inner => true,
+                    JoinKind::LeftAnti => inside.contains(&join.left) && !inside.contains(&join.right) && !join.null_aware,
+                    _ => false,
+                },
                 _ => false,
             };
             assert!(fits, "plan invariant 5: {id} stands in {}", node.id);
