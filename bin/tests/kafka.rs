@@ -180,6 +180,24 @@ fn a_run_outlives_its_broker() {
 
 /// What an upsert wrote is the same table when it is read as one, tombstones included.
 #[test]
+fn what_a_broker_knows_of_a_record_need_not_be_declared() {
+    let Some(brokers) = broker() else { return };
+    let topic = topic("undeclared");
+    run(&format!(
+        "CREATE SOURCE g (i BIGINT, h AS 'h' || i) WITH (connector = 'datagen', rows = '3', fields.i.kind = 'sequence', fields.i.start = '1');
+         CREATE SINK out WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}', headers.fields = 'h') AS SELECT i, h FROM g;"
+    ));
+    // Ingestion time: the broker's time is the event time.
+    let read = run(&format!(
+        "CREATE SOURCE r (i BIGINT, arrived TIMESTAMP(3) METADATA FROM 'timestamp', WATERMARK FOR arrived AS arrived)
+         WITH (connector = 'kafka', brokers = '{brokers}', topic = '{topic}', end = 'latest', partition-discovery = '0s');
+         SELECT i, encode(_headers['h'], 'hex') AS h, _event_time = arrived AS same,
+             _timestamp >= arrived AS later, _partition >= 0 AND _offset >= 0 AS placed FROM r ORDER BY i LIMIT 5;"
+    ));
+    assert_eq!(lines(&read), ["1,6831,true,true,true", "2,6832,true,true,true", "3,6833,true,true,true"]);
+}
+
+#[test]
 fn a_table_survives_the_topic() {
     let Some(brokers) = broker() else { return };
     let topic = topic("table");

@@ -15,7 +15,7 @@ use crate::batch::NO_WATERMARK;
 use crate::progress::Mark;
 use crate::report::{LateReport, OperatorReport, PartitionReport, RunReport, SinkReport, SourceReport, StateReport};
 
-/// What a chain of stateless steps is called; it is reported where one of its rows could not be computed.
+/// What a chain of stateless steps is called; it is reported where one of its rows could not be computed, or counts in a later window.
 const STATELESS: &str = "Stateless";
 /// How many bad rows are shown as examples, per source.
 const EXAMPLES: usize = 5;
@@ -280,7 +280,7 @@ impl Metrics {
             operators: self
                 .operators
                 .iter()
-                .filter(|operator| operator.name != STATELESS || operator.errors.load(Relaxed) > 0)
+                .filter(|operator| operator.name != STATELESS || operator.errors.load(Relaxed) > 0 || lock(&operator.late).total() > 0)
                 .map(|operator| (operator, *lock(&operator.late)))
                 .map(|(operator, late)| OperatorReport {
                     node: operator.node,

@@ -87,7 +87,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                 reads.push(streams.reads);
             }
             PhysicalOp::Stateless { input, steps, schemas } => {
-                let (rows, failed) = stateless(relations[input].clone(), Chain::new(node.id, steps, schemas));
+                let (rows, failed) = stateless(relations[input].clone(), Chain::new(node.id, steps, schemas), Arc::clone(&process.metrics));
                 relations.insert(node.id, rows);
                 errors.insert(node.id, failed);
             }

@@ -21,8 +21,10 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Stream, StreamVec};
 use timely::progress::operate::FrontierInterest;
 
+use crate::aggregate::late::LateRows;
 use crate::arrange::RowTime;
 use crate::batch::{Batch, Origin};
+use crate::control::Metrics;
 use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
 use crate::eval::evaluate;
@@ -66,20 +68,20 @@ impl Chain {
         Self { node: node.0, steps: ready.collect() }
     }
 
-    /// Runs a batch of an epoch through the chain. Rows that fail are added to `errors`.
-    pub(crate) fn run(&self, mut batch: Batch, epoch: Epoch, errors: &mut Vec<ErrorRow>) -> Batch {
+    /// Runs a batch of an epoch through the chain. Rows that fail are added to `errors`, those that move into a later window to `late`.
+    pub(crate) fn run(&self, mut batch: Batch, epoch: Epoch, errors: &mut Vec<ErrorRow>, late: &mut LateRows) -> Batch {
         for step in &self.steps {
             if batch.is_empty() {
                 break;
             }
-            batch = step.run(batch, self.node, epoch, errors);
+            batch = step.run(batch, self.node, epoch, errors, late);
         }
         batch
     }
 }
 
 impl ReadyStep {
-    fn run(&self, batch: Batch, node: u32, epoch: Epoch, errors: &mut Vec<ErrorRow>) -> Batch {
+    fn run(&self, batch: Batch, node: u32, epoch: Epoch, errors: &mut Vec<ErrorRow>, late: &mut LateRows) -> Batch {
         match self {
             Self::Filter(predicate) => {
                 let (batch, columns) = evaluate_rows(std::slice::from_ref(predicate), batch, node, errors);
@@ -91,7 +93,7 @@ impl ReadyStep {
                 let (batch, columns) = evaluate_rows(exprs, batch, node, errors);
                 batch.with_columns(schema, columns)
             }
-            Self::AssignWindows(step) => step.assign(batch, node, errors),
+            Self::AssignWindows(step) => step.assign(batch, node, errors, late),
             Self::LateRows(step) => step.late_rows(batch, node),
             Self::Arrival(schema) => {
                 let came = TimestampMicrosecondArray::from_value(i64::try_from(epoch).unwrap_or(i64::MAX), batch.len());
@@ -168,6 +170,7 @@ fn list_type(list: &arrow::datatypes::DataType) -> arrow::datatypes::DataType {
 pub(crate) fn stateless<'scope, T: RowTime>(
     input: Stream<'scope, T, Batch>,
     chain: Chain,
+    metrics: Arc<Metrics>,
 ) -> (Stream<'scope, T, Batch>, StreamVec<'scope, T, ErrorRow>) {
     let mut builder = OperatorBuilder::new(NodeId(chain.node).to_string(), input.scope());
     let mut input = builder.new_input(input, Pipeline);
@@ -183,7 +186,11 @@ pub(crate) fn stateless<'scope, T: RowTime>(
             let mut errors_session = errors_output.activate();
             input.for_each(|capability, batch| {
                 let epoch = T::of(capability.stamp()).epoch();
-                let mut result = chain.run(std::mem::take(batch), epoch, &mut failed);
+                let mut late = LateRows::default();
+                let mut result = chain.run(std::mem::take(batch), epoch, &mut failed, &mut late);
+                if late.total() > 0 {
+                    metrics.operator(chain.node).late(&late);
+                }
                 rows_session.session_with_builder(&capability).give_container(&mut result);
                 if !failed.is_empty() {
                     errors_session.session(&capability).give_iterator(failed.drain(..));

@@ -9,8 +9,8 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use datafusion_physical_expr::PhysicalExpr;
 use tidemark_planner::plan::{LateStrategy, TimeDomain, WindowColumn, WindowKind, WindowPlan};
 
-use crate::aggregate::admit::{Admission, admit};
-use crate::aggregate::late::earliest_open;
+use crate::aggregate::admit::{Admission, Fate, admit};
+use crate::aggregate::late::{LateRows, earliest_open};
 use crate::aggregate::panes::Panes;
 use crate::batch::{Batch, NO_WATERMARK};
 use crate::error_row::ErrorRow;
@@ -41,16 +41,20 @@ impl WindowStep {
         }
     }
 
-    /// Appends the columns of windows, one row for each window of each row.
-    pub(crate) fn assign(&self, batch: Batch, node: u32, errors: &mut Vec<ErrorRow>) -> Batch {
+    /// Appends the columns of windows, one row for each window of each row. Rows that move into a later window are counted in `late`.
+    pub(crate) fn assign(&self, batch: Batch, node: u32, errors: &mut Vec<ErrorRow>, late: &mut LateRows) -> Batch {
         let (batch, times) = self.usable(batch, node, Some(errors));
         let assigned = self.panes.assign(times.as_primitive::<TimestampMicrosecondType>().values());
         let mut positions = Vec::with_capacity(batch.len());
         let mut ends = Vec::with_capacity(batch.len());
         for (row, pane) in assigned.panes.into_iter().enumerate() {
             let watermark = if self.moves { self.watermark(&batch, row) } else { NO_WATERMARK };
-            let missed = |end| admit(end, watermark, self.lateness_us) == Admission::TooLate;
-            let moved = if missed(self.panes.last_window(pane)) { earliest_open(self.panes, watermark) } else { None };
+            let last = self.panes.last_window(pane);
+            let missed = admit(last, watermark, self.lateness_us) == Admission::TooLate;
+            let moved = if missed { earliest_open(self.panes, watermark) } else { None };
+            if moved.is_some() {
+                late.note(Fate::Moves, watermark.saturating_sub(last));
+            }
             let first = ends.len();
             match (moved, self.panes.kind()) {
                 (None, _) => ends.extend(self.panes.windows(pane)),

@@ -135,7 +135,8 @@ impl<'inner> Loop<'_, '_, 'inner> {
         match &node.op {
             PhysicalOp::Recursive { .. } => {}
             PhysicalOp::Stateless { input, steps, schemas } => {
-                let (rows, failed) = stateless(self.relation(*input), Chain::new(node.id, steps, schemas));
+                let chain = Chain::new(node.id, steps, schemas);
+                let (rows, failed) = stateless(self.relation(*input), chain, Arc::clone(&self.context.metrics));
                 self.relations.insert(node.id, rows);
                 self.errors.push(failed);
             }

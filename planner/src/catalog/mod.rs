@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_expr::LogicalPlan;
 
-pub(crate) use source::{ColumnValue, SourceColumn, SourceTable};
+pub(crate) use source::{ColumnValue, EVENT_TIME, HEADERS, SourceColumn, SourceTable};
 
 use crate::connector::{ConnectorCatalog, METADATA_KEY, Options, Side};
 use crate::error::nearest;

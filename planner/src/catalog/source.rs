@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
-use datafusion_common::DFSchema;
+use datafusion_common::{DFSchema, ScalarValue};
 use datafusion_expr::{Expr, cast};
 
 use super::{Catalog, duplicates, find_name, options, timing, unknown_declared};
 use crate::connector::{METADATA_KEY, Options, Side};
 use crate::error::nearest;
 use crate::logical::{self, ident_column};
-use crate::parse::arrow_type;
+use crate::parse::{arrow_type, map_of};
 use crate::plan::{ChangelogKind, ErrorPolicy, MetadataColumn, SourceTiming};
 use crate::statement::{Column, ColumnKind, CreateSource, Name};
 use crate::{PlanError, Span};
@@ -36,7 +36,14 @@ pub(crate) struct SourceTable {
     pub(crate) changelog: ChangelogKind,
     /// The primary key as positions in `columns`, if one is declared.
     pub(crate) key: Option<Vec<usize>>,
+    /// Columns that are there when they are named and `*` does not show: `_event_time` and `_headers`.
+    pub(crate) hidden: Vec<SourceColumn>,
 }
+
+/// The event time under a name that is the same for all sources.
+pub(crate) const EVENT_TIME: &str = "_event_time";
+/// The headers of a record: null where the connector has none.
+pub(crate) const HEADERS: &str = "_headers";
 
 /// A column and where its values come from.
 #[derive(Clone, Debug)]
@@ -73,10 +80,16 @@ impl SourceTable {
         self.key.as_ref()?.iter().map(declared).collect()
     }
 
-    /// All columns: those `*` shows, then the metadata columns.
+    /// All columns: those `*` shows, the hidden ones, then the metadata columns.
     pub(crate) fn all_columns(&self) -> Vec<SourceColumn> {
         let metadata = self.metadata().map(|it| SourceColumn { field: it.field(), value: ColumnValue::Metadata(it) });
-        self.columns.iter().cloned().chain(metadata).collect()
+        self.columns.iter().chain(&self.hidden).cloned().chain(metadata).collect()
+    }
+
+    /// The names of the columns that `*` does not show.
+    pub(crate) fn hidden_names(&self) -> impl Iterator<Item = &'static str> {
+        let known = [EVENT_TIME, HEADERS].into_iter().filter(|name| self.hidden.iter().any(|column| column.field.name() == name));
+        known.chain(self.metadata().map(MetadataColumn::name))
     }
 
     /// The schema a scan has.
@@ -104,6 +117,32 @@ fn in_microseconds(field: &FieldRef) -> FieldRef {
 
 fn declared_column(place: usize, field: &FieldRef) -> SourceColumn {
     SourceColumn { field: in_microseconds(field), value: ColumnValue::Declared(place) }
+}
+
+/// The columns that are there when they are named.
+fn hidden(declared: &SchemaRef, columns: &[SourceColumn], event_time: Option<(usize, i64)>, changelog: ChangelogKind) -> Vec<SourceColumn> {
+    let mut hidden = Vec::new();
+    let free = |name: &str| !columns.iter().any(|column| column.field.name() == name);
+    if let Some((place, _)) = event_time.filter(|_| free(EVENT_TIME)) {
+        let SourceColumn { field, value } = &columns[place];
+        hidden.push(SourceColumn { field: Arc::new(field.as_ref().clone().with_name(EVENT_TIME)), value: value.clone() });
+    }
+    // The record that takes a row back has other headers than the row it means.
+    if free(HEADERS) && changelog != ChangelogKind::Retract {
+        let none = map_of(DataType::Utf8, DataType::Binary);
+        let column = match declared.column_with_name(HEADERS) {
+            Some((place, field)) => SourceColumn {
+                field: Arc::new(Field::new(HEADERS, field.data_type().clone(), field.is_nullable())),
+                value: ColumnValue::Declared(place),
+            },
+            None => {
+                let null = Expr::Literal(ScalarValue::try_new_null(&none).unwrap_or(ScalarValue::Null), None);
+                SourceColumn { field: Arc::new(Field::new(HEADERS, none, true)), value: ColumnValue::Computed(null) }
+            }
+        };
+        hidden.push(column);
+    }
+    hidden
 }
 
 pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Arc<SourceTable>, Vec<PlanError>> {
@@ -271,7 +310,9 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
     if !errors.is_empty() {
         return Err(errors);
     }
+    let hidden = hidden(&declared, &out, event_time, changelog);
     Ok(Arc::new(SourceTable {
+        hidden,
         name: name.clone(),
         connector: spec.name.to_string(),
         options,
@@ -321,6 +362,14 @@ fn with_metadata(declared: SchemaRef, columns: &[Column], known: &[Field], error
         }
         let mark = [(METADATA_KEY.to_string(), found.name().clone())];
         fields.push(Arc::new(found.clone().with_name(&column.name.value).with_metadata(mark.into())));
+    }
+    // Headers can be asked for without being declared; what nobody asks for is not read.
+    if let Some(found) = known.iter().find(|field| field.name() == &HEADERS[1..])
+        && !columns.iter().any(|column| column.name.value == HEADERS)
+        && !fields.iter().any(|field| field.name() == HEADERS)
+    {
+        let mark = [(METADATA_KEY.to_string(), found.name().clone())];
+        fields.push(Arc::new(found.clone().with_name(HEADERS).with_metadata(mark.into())));
     }
     Arc::new(Schema::new(fields))
 }
@@ -397,6 +446,9 @@ fn event_column(columns: &[SourceColumn], name: &Name, source: &str) -> Result<u
     let Some(place) = find_name(columns.iter().map(|column| column.field.name().as_str()), name) else {
         let error = PlanError::new("plan::unknown_column", format!("column \"{}\" does not exist", name.value), name.span)
             .label(format!("not found in {source}"));
+        if MetadataColumn::ALL.iter().any(|it| it.name().eq_ignore_ascii_case(&name.value)) {
+            return Err(error.help(format!("Give it a column: at AS {0}, and WATERMARK FOR at.", name.value)));
+        }
         return Err(match nearest(&name.value, columns.iter().map(|column| column.field.name().as_str())) {
             Some(near) => error.help(format!("Did you mean \"{near}\"?")),
             None => error.help("Declare the column."),
@@ -429,6 +481,7 @@ pub(super) fn from_path(catalog: &Catalog<'_>, path: &str, span: Option<Span>) -
         .as_ref()
         .and_then(|(name, disorder)| columns.iter().position(|column| column.field.name() == name).map(|place| (place, *disorder)));
     Ok(SourceTable {
+        hidden: hidden(&declared, &columns, event_time, facts.changelog),
         name: path.to_string(),
         connector: connector.to_string(),
         options,

@@ -223,7 +223,13 @@ fn step_fields(step: &Step, below: &Schema) -> (&'static str, Vec<(&'static str,
                 .collect();
             ("Project", vec![("", exprs.join(", "))])
         }
-        Step::AssignWindows { window } => ("AssignWindows", shape_fields(window, below)),
+        Step::AssignWindows { window } => {
+            let mut fields = shape_fields(window, below);
+            if window.late == LateStrategy::IncludeInNextWindow {
+                fields.push(("late", window.late.name().into()));
+            }
+            ("AssignWindows", fields)
+        }
         Step::LateRows { window } => {
             let mut fields = shape_fields(window, below);
             fields.push(("lateness", format_us(window.lateness_us)));

@@ -3,6 +3,7 @@
 use datafusion_common::{Column, DataFusionError, Diagnostic, SchemaError};
 use datafusion_sql::sqlparser::tokenizer;
 
+use crate::catalog::EVENT_TIME;
 use crate::error::nearest;
 use crate::parse::LineIndex;
 use crate::plan::FiringColumn;
@@ -86,6 +87,14 @@ fn schema(lines: &LineIndex<'_>, error: SchemaError, fallback: Span) -> PlanErro
             let error = PlanError::new("plan::unknown_column", format!("column \"{}\" does not exist", field.name), span).label(place);
             if FiringColumn::of(&field.name).is_some() {
                 return error.help("It tells of a firing, and is selected where a window is aggregated: SELECT count(*), _is_final FROM t WINDOW TUMBLING(5m) TRIGGER EVERY 30s.");
+            }
+            if field.name == EVENT_TIME {
+                return error.help("It is the column that WATERMARK FOR names, of a source or of a view that passes it on: declare one.");
+            }
+            if field.name == "_late" {
+                return error.help(
+                    "It is known where windows are aggregated: count(*) FILTER (WHERE _late) … LATE_DATA_STRATEGY INCLUDE_IN_NEXT_WINDOW.",
+                );
             }
             match nearest(&field.name, valid_fields.iter().map(|column| column.name.as_str())) {
                 Some(near) => error.help(format!("Did you mean \"{near}\"?")),

@@ -12,7 +12,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 
 use super::windows::{LATE_COLUMNS, WINDOW_COLUMNS};
-use crate::catalog::{Catalog, Relation};
+use crate::catalog::{Catalog, EVENT_TIME, HEADERS, Relation};
 use crate::parse::WindowTable;
 use crate::plan::MetadataColumn;
 
@@ -96,7 +96,7 @@ pub(super) fn is_rewritten(name: &str) -> bool {
 }
 
 pub(super) fn is_metadata(name: &str) -> bool {
-    MetadataColumn::ALL.iter().any(|it| it.name().eq_ignore_ascii_case(name))
+    MetadataColumn::ALL.iter().map(|it| it.name()).chain([EVENT_TIME, HEADERS]).any(|hidden| hidden.eq_ignore_ascii_case(name))
 }
 
 /// The name and arguments of a plain function call.
@@ -238,6 +238,30 @@ impl Rewriter<'_> {
         let _ = VisitMut::visit(&mut select.group_by, &mut own);
     }
 
+    /// In a SELECT from one view, `_event_time` is the column that carries the view's event time.
+    fn event_time_of_view(&self, select: &mut Select) {
+        let [from] = select.from.as_slice() else { return };
+        let name = match &from.relation {
+            _ if !from.joins.is_empty() => None,
+            TableFactor::Table { name: ObjectName(parts), args: None, .. } => match parts.as_slice() {
+                [ObjectNamePart::Identifier(name)] => Some(name.value.clone()),
+                _ => None,
+            },
+            factor => match WindowTable::decode(factor).map(|(table, _)| table.data) {
+                Some(Expr::Identifier(name)) => Some(name.value),
+                _ => None,
+            },
+        };
+        let Some(name) = name.filter(|name| !self.ctes.contains(name)) else { return };
+        let Some((_, Relation::View(view))) = self.catalog.find(&name) else { return };
+        if view.plan.schema().fields().iter().any(|field| field.name() == EVENT_TIME) {
+            return;
+        }
+        if let Some(column) = super::windows::event_time(&view.plan) {
+            let ControlFlow::Continue(()) = VisitMut::visit(select, &mut EventTime { of: column.name, depth: 0 });
+        }
+    }
+
     /// The metadata columns a relation in FROM brings along: those of a source, none of a query's result.
     fn hidden(&self, factor: &TableFactor) -> Vec<&'static str> {
         if let TableFactor::NestedJoin { table_with_joins: inner, .. } = factor {
@@ -256,7 +280,7 @@ impl Rewriter<'_> {
         };
         let Some(name) = name.filter(|name| !self.ctes.contains(&name.value)) else { return vec![] };
         let source = self.catalog.source(&name.value).unwrap_or_default();
-        source.map_or(vec![], |table| table.metadata().map(MetadataColumn::name).collect())
+        source.map_or(vec![], |table| table.hidden_names().collect())
     }
 }
 
@@ -266,6 +290,7 @@ impl VisitorMut for Rewriter<'_> {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         self.own_columns_first(select);
         name_columns(select);
+        self.event_time_of_view(select);
         if !self.with_metadata {
             return ControlFlow::Continue(());
         }
@@ -310,6 +335,39 @@ impl VisitorMut for Rewriter<'_> {
                 }
             }
             _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Puts a column in the place of `_event_time`, in one SELECT and not in the queries inside of it.
+struct EventTime {
+    of: String,
+    depth: usize,
+}
+
+impl VisitorMut for EventTime {
+    type Break = std::convert::Infallible;
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        let ident = match expr {
+            Expr::Identifier(ident) => Some(ident),
+            Expr::CompoundIdentifier(parts) => parts.last_mut(),
+            _ => None,
+        };
+        if let Some(ident) = ident.filter(|ident| self.depth == 0 && ident.value.eq_ignore_ascii_case(EVENT_TIME)) {
+            ident.value.clone_from(&self.of);
+            ident.quote_style = Some('"');
         }
         ControlFlow::Continue(())
     }

@@ -36,6 +36,7 @@ use datafusion_common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion_expr::logical_plan::{Distinct, TableScan, Union, Unnest};
 use datafusion_expr::{Expr, LogicalPlan};
 
+use crate::catalog::EVENT_TIME;
 use crate::catalog::{SourceColumn, SourceTable};
 use crate::logical::{AsOf, AssignWindows, ErrorsOf, LateSessions, QueryScope, RecursiveScan, SetNode, SourceScan, ViewBody, errors_at};
 use crate::parse::LineIndex;
@@ -326,6 +327,8 @@ impl<'a> Lowering<'a> {
         let watermark = |domain| WatermarkPlan { domain, sources: vec![id], delay_us: 0 };
         if let Some((place, _)) = table.event_time {
             props.watermarks.push((place, watermark(TimeDomain::EventTime)));
+            let hidden = columns.iter().position(|column| column.field.name() == EVENT_TIME).filter(|_| !table.hidden.is_empty());
+            props.watermarks.extend(hidden.filter(|hidden| *hidden != place).map(|hidden| (hidden, watermark(TimeDomain::EventTime))));
         }
         let has = |it| table.metadata().any(|metadata| metadata == it);
         if let (true, Some(place)) = (has(MetadataColumn::Timestamp), place_of(MetadataColumn::Timestamp)) {

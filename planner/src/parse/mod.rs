@@ -35,6 +35,7 @@ pub(crate) use function::is_parameter;
 pub use line_index::LineIndex;
 pub use side_table::{Side, SideTable};
 pub use types::arrow_type;
+pub(crate) use types::map_of;
 pub use window_table::{WindowOptions, WindowTable, WindowTime};
 pub(crate) use within::{WITHIN, constraint_mut};
 

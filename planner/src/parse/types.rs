@@ -76,14 +76,17 @@ pub fn arrow_type(name: &TypeName) -> DataType {
         TypeKind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
         TypeKind::TimestampUtc => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         TypeKind::Array(element) => DataType::List(Arc::new(Field::new_list_field(arrow_type(element), true))),
-        TypeKind::Map(key, value) => {
-            let entry = Fields::from(vec![Field::new("key", arrow_type(key), false), Field::new("value", arrow_type(value), true)]);
-            DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry), false)), false)
-        }
+        TypeKind::Map(key, value) => map_of(arrow_type(key), arrow_type(value)),
         TypeKind::Row(fields) => DataType::Struct(
             fields.iter().map(|field| Field::new(&field.name.value, arrow_type(&field.data_type), !field.not_null)).collect::<Fields>(),
         ),
     }
+}
+
+/// A map as it is laid out everywhere.
+pub(crate) fn map_of(key: DataType, value: DataType) -> DataType {
+    let entry = Fields::from(vec![Field::new("key", key, false), Field::new("value", value, true)]);
+    DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry), false)), false)
 }
 
 /// Takes a type.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, FunctionArg, GroupByExpr, Ident, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, TableAlias,
-    TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, Distinct, Expr, FunctionArg, GroupByExpr, Ident, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr,
+    Spanned, TableAlias, TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{self, Location, Token};
@@ -21,8 +21,12 @@ use super::side_table::{Side, SideTable};
 use super::window_call::{CallArguments, Family, WindowPart, checked, plain_args, plain_name, window_function, window_part};
 use super::window_clause::{Shape, Time};
 use super::window_table::{WindowOptions, WindowTable, WindowTime, call, ident};
-use crate::plan::{FiringColumn, WindowKind};
+use crate::catalog::EVENT_TIME;
+use crate::plan::{FiringColumn, LateStrategy, WindowKind};
 use crate::{PlanError, Span};
+
+/// Whether a row counts in another window than its own.
+const LATE: &str = "_late";
 
 /// Brings all windows of a query into normal form. Returns what is wrong with them.
 pub(super) fn normalise(query: &mut Query, clauses: Clauses, cursor: &Cursor<'_>) -> Vec<PlanError> {
@@ -534,7 +538,7 @@ fn output_names(select: &Select) -> BTreeSet<String> {
     names.collect()
 }
 
-/// `_window_start` or `_window_end`, as an expression: its own identifier.
+/// `_window_start`, `_late` and the like, as an expression: its own identifier.
 fn hidden_word(expr: &Expr) -> Option<&Ident> {
     let ident = match expr {
         Expr::Identifier(ident) => ident,
@@ -542,7 +546,7 @@ fn hidden_word(expr: &Expr) -> Option<&Ident> {
         _ => return None,
     };
     let hidden = ["_window_start", "_window_end"].iter().any(|word| ident.value.eq_ignore_ascii_case(word));
-    (hidden || FiringColumn::of(&ident.value).is_some()).then_some(ident)
+    (hidden || ident.value.eq_ignore_ascii_case(LATE) || FiringColumn::of(&ident.value).is_some()).then_some(ident)
 }
 
 /// Refuses the columns of a firing where there are only rows: in WHERE and GROUP BY of the SELECT that is windowed.
@@ -638,6 +642,12 @@ impl<'a> Rewriter<'a> {
                 }
                 return Ok(());
             }
+            if let Expr::Identifier(ident) = expr
+                && ident.value.eq_ignore_ascii_case(LATE)
+            {
+                *expr = self.late(ident.span)?;
+                return Ok(());
+            }
             let word = match expr {
                 Expr::Identifier(ident) => Some(ident),
                 Expr::CompoundIdentifier(parts) => parts.last_mut(),
@@ -690,6 +700,36 @@ impl<'a> Rewriter<'a> {
         self.uses_time |= part == WindowPart::Time;
         *expr = Expr::Identifier(ident(part.column(), name.span));
         Ok(())
+    }
+
+    /// `_late`: the row counts in a later window than its own, which had closed. No other row is before the start of its window.
+    fn late(&self, span: tokenizer::Span) -> Parsed<Expr> {
+        let at = self.cursor.context.lines.span(span).unwrap_or_else(|| self.cursor.whole());
+        let refused = |label: &str, help: &str| {
+            Err(PlanError::new("parse::window", format!("{LATE} is not known here"), at).label(label.to_string()).help(help.to_string()))
+        };
+        let Some(window) = self.window.filter(|window| window.options.late == LateStrategy::IncludeInNextWindow) else {
+            return refused(
+                "only INCLUDE_IN_NEXT_WINDOW counts a row in another window than its own",
+                "Late rows that correct their window make a result whose _trigger_reason is 'late'; those that are too late are the rows of LATE(view).",
+            );
+        };
+        if matches!(window.kind, WindowKind::Session { .. }) {
+            return refused(
+                "where a session starts is known when it is over",
+                "Aggregate the sessions, and compare min(ts) with window_start in a query around it.",
+            );
+        }
+        let time = match &window.time {
+            WindowTime::Column(time) => time.clone(),
+            WindowTime::Declared => Expr::Identifier(ident(EVENT_TIME, span)),
+            WindowTime::Processing => return refused("no row is late by processing time", "Window by event time: ON EVENT_TIME(ts)."),
+        };
+        Ok(Expr::Nested(Box::new(Expr::BinaryOp {
+            left: Box::new(time),
+            op: BinaryOperator::Lt,
+            right: Box::new(Expr::Identifier(ident("window_start", span))),
+        })))
     }
 
     /// The arguments of TUMBLE_START and its like say the window the SELECT groups by.
