@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion_physical_expr::PhysicalExpr;
 use tidemark_planner::plan::{
     AggregateClass, AggregateFunction, AggregatePlan, ChangelogKind, Emit, FiringColumn, FiringPlan, KeyPlan, LateStrategy, Node,
-    PhysicalOp, StateLimits, WindowColumn, WindowKind, WindowPlan,
+    PhysicalOp, StateLimits, TriggerPlan, WindowColumn, WindowKind, WindowPlan,
 };
 
 use super::panes::Panes;
@@ -237,11 +237,16 @@ impl AggregateLayout {
         }
     }
 
-    /// How far sessions are kept behind the watermark: while what comes late can still be corrected. Sessions that come out once are not
-    /// corrected.
+    /// How far sessions are kept behind the watermark: while what comes late can still be corrected.
     pub(crate) fn session_lateness(&self) -> i64 {
-        let corrected = self.emit != Emit::Final || self.puts_out_late();
-        self.window.filter(|_| corrected).map_or(0, |window| window.lateness_us)
+        self.window.map_or(0, |window| window.lateness_us)
+    }
+
+    /// When sessions come out, where not once or at each change: as a trigger says, or when they have ended and as late rows correct them.
+    pub(crate) fn session_firing(&self) -> Option<FiringPlan> {
+        let corrected = self.emit == Emit::Final && !self.puts_out_late() && self.session_lateness() > 0;
+        let ended = || FiringPlan { trigger: TriggerPlan::Watermark, purge: false, places: vec![] };
+        self.firing.clone().or_else(|| corrected.then(ended))
     }
 
     /// Whether what comes out is the rows that no session holds.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::keyed_batch::{KeyedBatch, Payload};
 use super::layout::AggregateLayout;
 use super::session::{belongs, in_time};
-use super::sessions::{Sessions, came_of, times_of};
+use super::sessions::{Remade, Sessions, came_of, times_of};
 use crate::state::group_states::GroupStates;
 
 /// The rows of a key at one time: those in time, or the late ones that came at one time.
@@ -29,6 +29,8 @@ struct Instant {
     taken: i64,
     /// A session holds it.
     held: bool,
+    /// Rows of it came or were taken back since the sessions were made.
+    changed: bool,
     group: u32,
 }
 
@@ -86,6 +88,8 @@ pub(super) struct Instants {
 struct Run {
     from: i64,
     end: i64,
+    /// Rows of it changed.
+    changed: bool,
     groups: Vec<u32>,
     /// The least times with their net rows, up to the first that has some.
     first: Option<(i64, i64)>,
@@ -145,23 +149,24 @@ impl Instants {
                     self.groups_used += 1;
                     (self.groups_used - 1) as u32
                 });
-                list.insert(place, Instant { time, late, came: Vec::new(), taken: 0, held: false, group });
+                list.insert(place, Instant { time, late, came: Vec::new(), taken: 0, held: false, changed: false, group });
                 place
             }
         };
         list[place].add(came, diff);
+        list[place].changed = true;
         list[place].group
     }
 
     /// Makes the sessions of the keys that changed.
-    pub(super) fn rebuild(&mut self, sessions: &mut Sessions) {
+    pub(super) fn rebuild(&mut self, sessions: &mut Sessions) -> Remade {
         if self.changed.is_empty() {
-            return;
+            return Remade::default();
         }
         let mut keys = std::mem::take(&mut self.changed);
         keys.sort_unstable();
         keys.dedup();
-        sessions.dissolve(&keys);
+        let mut remade = Remade { old: sessions.dissolve(&keys), new: Vec::new() };
         let old = old_by_key(sessions);
         let (mut from, mut into) = (Vec::new(), Vec::new());
         for key in keys {
@@ -171,6 +176,7 @@ impl Instants {
             for run in self.runs(key) {
                 let start = run.first.filter(|(_, rows)| *rows != 0).map_or(run.from, |(time, _)| time);
                 let session = sessions.append(key, (run.from, run.end, start));
+                remade.new.push((session, run.changed));
                 into.resize(into.len() + run.groups.len(), session);
                 from.extend(run.groups);
                 let known = old.binary_search_by_key(&(key, start), |(key, start, _)| (*key, *start));
@@ -180,6 +186,7 @@ impl Instants {
             }
         }
         sessions.states.merge(&into, &self.states.partials(&from));
+        remade
     }
 
     /// The runs of a key, by time.
@@ -188,7 +195,7 @@ impl Instants {
         let list = &mut self.of[key as usize];
         // By time is by end: a stretch overlaps the runs before it that end after it came.
         for (time, from) in list.iter().filter_map(|instant| Some((instant.time, instant.from()?))) {
-            let mut run = Run { from, end: time + self.gap, groups: Vec::new(), first: None };
+            let mut run = Run { from, end: time + self.gap, changed: false, groups: Vec::new(), first: None };
             while let Some(last) = runs.pop_if(|last| last.end > from) {
                 run.from = run.from.min(last.from);
             }
@@ -197,7 +204,9 @@ impl Instants {
         for instant in list.iter_mut() {
             let run = runs.iter_mut().find(|run| instant.belongs(run.from, run.end, self.gap));
             instant.held = run.is_some();
+            let changed = std::mem::take(&mut instant.changed);
             if let Some(run) = run {
+                run.changed |= changed;
                 // Also where the count is 0: one row may have come for another.
                 run.groups.push(instant.group);
                 let rows = self.states.rows(instant.group);

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::array::{Array, ArrayRef, Int64Array, UInt32Array};
 use arrow::compute::{concat, interleave, take};
 use tidemark_planner::plan::{Emit, LateStrategy};
 
 use super::admit::{Admission, Fate, fate};
 use super::changes::equal_rows;
-use super::keyed_batch::KeyedBatch;
+use super::keyed_batch::{KeyedBatch, Payload};
 use super::late::{Homeless, LateRows};
 use super::layout::AggregateLayout;
 use super::output::{Emission, GroupError, OUTPUT_ROWS, Output, describe};
@@ -85,7 +85,7 @@ impl SessionStore {
     pub(super) fn new(layout: Arc<AggregateLayout>) -> Self {
         let gap = layout.session_gap().expect("the windows are sessions");
         let mut sessions = Sessions::new(layout.clone(), gap, layout.emit == Emit::Changes);
-        let triggers = layout.firing.as_ref().map(|firing| Box::new(SessionTriggers::new(layout.clone(), firing)));
+        let triggers = layout.session_firing().map(|firing| Box::new(SessionTriggers::new(layout.clone(), &firing)));
         if triggers.is_some() {
             sessions.keep_log();
         }
@@ -110,7 +110,7 @@ impl SessionStore {
         // Under EMIT FINAL rows of later epochs cannot meet what an earlier one closes.
         // Where a trigger speaks, the ticks up to an epoch come before its rows.
         let now = self.frontier == Some(epoch) && self.closing.is_none() && self.triggers.is_none();
-        if self.layout.emit == Emit::Final || now {
+        if (self.layout.emit == Emit::Final && self.triggers.is_none()) || now {
             self.apply(batch);
         } else {
             assert!(self.frontier.is_none_or(|frontier| epoch >= frontier), "rows of epoch {epoch} behind the frontier");
@@ -183,6 +183,7 @@ impl SessionStore {
             self.sessions.forget_keys(keys);
             if !held.is_empty() {
                 self.sessions.add_late(&batch.take(&UInt32Array::from(held)), sessions);
+                self.note();
             }
             if !waiting.is_empty() {
                 self.late.push(batch.take(&UInt32Array::from(waiting)));
@@ -193,8 +194,8 @@ impl SessionStore {
         }
     }
 
-    /// The same, but a row that none will hold counts as if it had happened when it came. It may then hold others, so late rows are placed
-    /// one by one, in the order of when they came: one that came later cannot have held one that came before.
+    /// The same, but a row that none will hold counts as if it had happened at its watermark. It may then hold others, so late rows are
+    /// placed one by one, in the order of when they came: one that came later cannot have held one that came before.
     fn move_late(&mut self, watermark: i64) {
         let batches = std::mem::take(&mut self.late);
         let mut order: Vec<(i64, usize, u32)> = Vec::new();
@@ -210,14 +211,18 @@ impl SessionStore {
             self.sessions.intern(&one);
             let key = self.sessions.ids[0];
             match self.sessions.find(key, time, came) {
-                Some(session) => self.sessions.add_late(&one, vec![session]),
+                Some(session) => {
+                    self.sessions.add_late(&one, vec![session]);
+                    self.note();
+                }
                 None if came < watermark => {
                     if self.layout.carries_late() {
                         self.homeless.push(one.clone());
                     } else {
                         self.too_late.note(Fate::Moves, late_us(time, came, self.gap, self.lateness));
                     }
-                    self.sessions.add(&KeyedBatch { panes: Some(vec![came]), ..one });
+                    self.sessions.add(&moved(&self.layout, one, came.saturating_add(self.lateness)));
+                    self.note();
                 }
                 None => {
                     self.sessions.forget_keys([key]);
@@ -243,16 +248,21 @@ impl SessionStore {
                 }
                 for batch in batches {
                     self.apply(batch);
-                    if let Some(triggers) = &mut self.triggers {
-                        triggers.note(&mut self.sessions);
-                    }
+                    self.note();
                 }
             }
             match &mut self.instants {
                 None => self.place_late(kept),
-                Some(instants) => instants.rebuild(&mut self.sessions),
+                Some(instants) => {
+                    let remade = instants.rebuild(&mut self.sessions);
+                    if let Some(triggers) = &mut self.triggers {
+                        triggers.note_remade(&self.sessions, remade);
+                    }
+                }
             }
             let what = match self.layout.emit {
+                _ if self.triggers.is_some() => self.fired(epoch, watermark, kept),
+                Emit::Triggered => unreachable!("a plan that waits for a trigger has one"),
                 Emit::Final if self.layout.puts_out_late() => What::Over { over: self.sessions.take_due(kept), shown: vec![] },
                 Emit::Final => {
                     let over = self.sessions.take_due(kept);
@@ -260,13 +270,6 @@ impl SessionStore {
                     What::Over { over, shown }
                 }
                 Emit::Changes => self.changed(),
-                Emit::Triggered => {
-                    let triggers = self.triggers.as_mut().expect("a plan that waits for a trigger has one");
-                    triggers.note(&mut self.sessions);
-                    let over = self.sessions.take_due(kept);
-                    let lines = triggers.end(&mut self.sessions, &over, epoch);
-                    What::Fired { over, lines }
-                }
             };
             self.closing = Some(Closing { what, position: 0 });
         }
@@ -300,6 +303,21 @@ impl SessionStore {
         }
         output.homeless = std::mem::take(&mut self.homeless).iter().map(|batch| Homeless::of(&self.layout, batch)).collect();
         output
+    }
+
+    /// Takes note of rows that were added, where a trigger counts them or asks whether there are new ones.
+    fn note(&mut self) {
+        if let Some(triggers) = &mut self.triggers {
+            triggers.note(&mut self.sessions);
+        }
+    }
+
+    /// What has come out in the epoch as triggers fired.
+    fn fired(&mut self, epoch: u64, watermark: i64, kept: i64) -> What {
+        let over = self.sessions.take_due(kept);
+        let triggers = self.triggers.as_mut().expect("asked where there is one");
+        let lines = triggers.end(&mut self.sessions, &over, epoch, watermark);
+        What::Fired { over, lines }
     }
 
     /// What the round has changed.
@@ -509,4 +527,11 @@ impl SessionStore {
         let triggers = self.triggers.as_ref().map_or(0, |triggers| triggers.bytes());
         triggers + batches + self.sessions.bytes() + self.instants.as_ref().map_or(0, Instants::bytes)
     }
+}
+
+/// A late row as if it had happened at another time.
+fn moved(layout: &AggregateLayout, row: KeyedBatch, to: i64) -> KeyedBatch {
+    let Payload::Raw { mut columns, diffs } = row.payload else { panic!("rows of sessions travel as they are") };
+    columns[layout.payload_exprs.len()] = Arc::new(Int64Array::from(vec![to]));
+    KeyedBatch { panes: Some(vec![to]), payload: Payload::Raw { columns, diffs }, ..row }
 }

@@ -3,8 +3,17 @@
 //! Each session has a trigger of its own. Two that become one have counted together, and what each had put out is taken back when the one
 //! they became fires. The result of a firing has the bounds that the session had then. Rows that are late for a session of their own
 //! are added behind the others of the epoch in which it is known which session holds them.
+//!
+//! **No result outlives its end.** A session that has grown since it came out may go on for as long as rows come, and what had come out
+//! of it would be taken back far behind the watermark, when windows over it are closed. So what stands of a session that has grown is taken
+//! back when the watermark passes the end that it had, at the latest: a result whose `window_end` has passed is that of a session which
+//! has ended.
+//!
+//! **Rows that are taken back** make the sessions of their key anew. One that becomes another one, or is joined with others, goes on as
+//! that; what stands of one that falls apart, or is gone, is taken back at once, and its parts remember what had occurred to it.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
@@ -15,7 +24,7 @@ use super::fired::{Fired, Firing, Results};
 use super::keyed_batch::{KeyedBatch, Payload};
 use super::layout::AggregateLayout;
 use super::output::Output;
-use super::sessions::{Sessions, by_key};
+use super::sessions::{Log, Remade, Sessions, by_key};
 use super::trigger::{Event, Reason, Trigger};
 
 /// A session's key, start and end.
@@ -34,6 +43,12 @@ pub(super) struct SessionTriggers {
     shown: Vec<Vec<(Bounds, Fired)>>,
     /// Sessions that may have something new for the next tick.
     fresh: Vec<u32>,
+    /// Sessions that changed in the epoch.
+    touched: Vec<u32>,
+    /// When the watermark makes a session be looked at: at its end, and at the end of what stands of it; not behind either.
+    ends: BinaryHeap<Reverse<(i64, u32)>>,
+    /// The watermark of the epoch that was closed last.
+    watermark: i64,
     ticks: BTreeSet<i64>,
     flushes: BTreeSet<u64>,
     /// The changes of the epoch that closes, as they came.
@@ -41,13 +56,33 @@ pub(super) struct SessionTriggers {
     epoch: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct SessionState {
     revision: u32,
     /// Rows came since it fired last.
     fresh: bool,
     /// It stands in the list of those.
     listed: bool,
+    /// It changed in the epoch.
+    touched: bool,
+    /// It has fired for the last time.
+    finished: bool,
+    /// When the watermark makes it be looked at; `i64::MIN`: it has passed.
+    queued: i64,
+}
+
+impl Default for SessionState {
+    fn default() -> Self {
+        Self { revision: 0, fresh: false, listed: false, touched: false, finished: false, queued: i64::MIN }
+    }
+}
+
+/// What is known of one session.
+#[derive(Clone, Debug)]
+struct Known {
+    state: SessionState,
+    words: Vec<u64>,
+    shown: Vec<(Bounds, Fired)>,
 }
 
 /// The changes of an epoch, in order.
@@ -74,6 +109,9 @@ impl SessionTriggers {
             words: Vec::new(),
             shown: Vec::new(),
             fresh: Vec::new(),
+            touched: Vec::new(),
+            ends: BinaryHeap::new(),
+            watermark: i64::MIN,
             ticks: BTreeSet::new(),
             flushes: BTreeSet::new(),
             lines: Vec::new(),
@@ -107,7 +145,7 @@ impl SessionTriggers {
                 stays
             });
             self.fresh = fresh;
-            self.fire(sessions, &due, false);
+            self.fire(sessions, &due, i64::MIN);
         }
         self.epoch = epoch;
     }
@@ -126,29 +164,26 @@ impl SessionTriggers {
         order.into_iter().map(|(_, _, at, row)| batches[at].take(&vec![row].into())).collect()
     }
 
-    /// Takes note of rows that were added, and of sessions that became one by them.
-    pub(super) fn note(&mut self, sessions: &mut Sessions) {
-        let log = sessions.take_log();
-        let (slots, width) = (sessions.slots().max(self.by_session.len()), self.trigger.words());
+    /// Makes room for the sessions there are.
+    fn grow(&mut self, sessions: &Sessions) {
+        let slots = sessions.slots().max(self.by_session.len());
         self.by_session.resize(slots, SessionState::default());
         self.shown.resize_with(slots, Vec::new);
-        self.words.resize(slots * width, 0);
-        for (gone, into) in log.joined {
-            let (from, to) = (gone as usize, into as usize);
-            let state = std::mem::take(&mut self.by_session[from]);
-            self.by_session[to].revision = self.by_session[to].revision.max(state.revision);
-            self.by_session[to].fresh |= state.fresh;
-            let shown = std::mem::take(&mut self.shown[from]);
-            self.shown[to].extend(shown);
-            let words: Vec<u64> = self.words[from * width..(from + 1) * width].to_vec();
-            self.trigger.merge(&mut self.words[to * width..(to + 1) * width], &words);
-            self.words[from * width..(from + 1) * width].fill(0);
-            self.list(into);
+        self.words.resize(slots * self.trigger.words(), 0);
+    }
+
+    /// Takes note of rows that were added, and of sessions that became one by them.
+    pub(super) fn note(&mut self, sessions: &mut Sessions) {
+        let Log { joined, added } = sessions.take_log();
+        self.grow(sessions);
+        for (gone, into) in joined {
+            let from = self.take(gone);
+            self.give(into, from);
         }
         let mut due = Vec::new();
-        for session in log.added {
+        for session in added {
             self.by_session[session as usize].fresh = true;
-            self.list(session);
+            self.touch(session, sessions);
             if self.trigger.counts() {
                 due.extend(self.step(session, Event::Row).map(|reason| (session, reason)));
             }
@@ -156,7 +191,77 @@ impl SessionTriggers {
         // Rows that came together: one firing of a session puts out all of them.
         due.sort_by_key(|(session, _)| *session);
         due.dedup_by_key(|(session, _)| *session);
-        self.fire(sessions, &due, false);
+        self.fire(sessions, &due, i64::MIN);
+    }
+
+    /// Takes note of sessions that were made anew, since rows were taken back. What was there and what is there are in the order of keys.
+    pub(super) fn note_remade(&mut self, sessions: &Sessions, remade: Remade) {
+        self.grow(sessions);
+        // The new ones stand in the places of the old.
+        let old: Vec<_> = remade.old.into_iter().map(|(slot, session)| (session, self.take(slot))).collect();
+        let first_of = |key: u32| old.partition_point(|(session, _)| session.key < key);
+        let mut heirs: Vec<Vec<u32>> = vec![vec![]; old.len()];
+        for (slot, changed) in remade.new {
+            let new = *sessions.get(slot);
+            let mut alike = false;
+            for at in first_of(new.key)..first_of(new.key + 1) {
+                let was = &old[at].0;
+                if was.from < new.end && new.from < was.end {
+                    heirs[at].push(slot);
+                    alike |= (was.start, was.end) == (new.start, new.end);
+                }
+            }
+            if changed || !alike {
+                self.by_session[slot as usize].fresh = true;
+                self.touch(slot, sessions);
+            } else {
+                self.queue(slot, new.end);
+            }
+        }
+        for ((_, mut from), heirs) in old.into_iter().zip(heirs) {
+            if heirs.len() != 1 {
+                self.lines.extend(from.shown.drain(..).map(|(bounds, fired)| (bounds, fired, -1)));
+            }
+            for heir in &heirs {
+                self.give(*heir, from.clone());
+                // What falls apart has changed.
+                self.by_session[*heir as usize].fresh |= heirs.len() > 1;
+                if self.by_session[*heir as usize].fresh {
+                    self.touch(*heir, sessions);
+                }
+            }
+        }
+    }
+
+    /// Takes what is known of a session away from its place.
+    fn take(&mut self, session: u32) -> Known {
+        let (at, width) = (session as usize, self.trigger.words());
+        let words = self.words[at * width..(at + 1) * width].to_vec();
+        self.words[at * width..(at + 1) * width].fill(0);
+        Known { state: std::mem::take(&mut self.by_session[at]), words, shown: std::mem::take(&mut self.shown[at]) }
+    }
+
+    /// A session goes on as another one.
+    fn give(&mut self, session: u32, from: Known) {
+        let (at, width) = (session as usize, self.trigger.words());
+        let state = &mut self.by_session[at];
+        state.revision = state.revision.max(from.state.revision);
+        state.fresh |= from.state.fresh;
+        self.trigger.merge(&mut self.words[at * width..(at + 1) * width], &from.words);
+        for (bounds, _) in &from.shown {
+            self.queue(session, bounds.2);
+        }
+        self.shown[at].extend(from.shown);
+        self.list(session);
+    }
+
+    /// A session changed in this epoch.
+    fn touch(&mut self, session: u32, sessions: &Sessions) {
+        if !std::mem::replace(&mut self.by_session[session as usize].touched, true) {
+            self.touched.push(session);
+        }
+        self.list(session);
+        self.queue(session, sessions.get(session).end);
     }
 
     fn list(&mut self, session: u32) {
@@ -166,23 +271,43 @@ impl SessionTriggers {
         }
     }
 
+    /// A session is to be looked at when the watermark passes a time, if not before.
+    fn queue(&mut self, session: u32, at: i64) {
+        let queued = &mut self.by_session[session as usize].queued;
+        if at > self.watermark && (*queued == i64::MIN || at < *queued) {
+            *queued = at;
+            self.ends.push(Reverse((at, session)));
+        }
+    }
+
     fn step(&mut self, session: u32, event: Event) -> Option<Reason> {
         let width = self.trigger.words();
         let first = session as usize * width;
         self.trigger.step(&mut self.words[first..first + width], event)
     }
 
-    /// All rows of the epoch are in: sessions that are over fire for the last time.
-    pub(super) fn end(&mut self, sessions: &mut Sessions, over: &[u32], epoch: u64) -> Lines {
+    /// All rows of the epoch are in, and the watermark has come. `over` are the sessions that no row can reach any more.
+    pub(super) fn end(&mut self, sessions: &mut Sessions, over: &[u32], epoch: u64, watermark: i64) -> Lines {
+        let before = self.watermark;
+        self.watermark = before.max(watermark);
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.retain(|session| std::mem::take(&mut self.by_session[*session as usize].touched));
+        let passed = self.passed();
         let mut due = Vec::new();
-        for session in over {
-            let fires = self.step(*session, Event::Watermark);
-            let told = if fires.is_some() { !self.results.tells_nothing() } else { self.results.tells_final() };
-            if self.by_session[*session as usize].fresh || (told && !self.purge) {
-                due.push((*session, if fires.is_some() { Reason::SessionEnd } else { Reason::Closing }));
+        for session in touched.iter().copied().filter(|session| sessions.get(*session).end <= before) {
+            if self.step(session, Event::Watermark).is_some() && self.by_session[session as usize].fresh {
+                due.push((session, Reason::Late));
             }
         }
-        self.fire(sessions, &due, true);
+        for session in passed.iter().copied().filter(|session| (before + 1..=watermark).contains(&sessions.get(*session).end)) {
+            let fires = self.step(session, Event::Watermark).is_some();
+            let fresh = self.by_session[session as usize].fresh;
+            let heard = fresh || !(self.purge || self.results.tells_nothing());
+            if fires && heard && (fresh || sessions.states.exists(session)) {
+                due.push((session, Reason::SessionEnd));
+            }
+        }
+        self.fire(sessions, &due, watermark);
         if self.flushes.first().is_some_and(|flush| *flush <= epoch) {
             self.flushes = self.flushes.split_off(&(epoch + 1));
             let mut fresh = self.fresh.clone();
@@ -190,14 +315,19 @@ impl SessionTriggers {
             fresh.dedup();
             fresh.retain(|session| self.by_session[*session as usize].fresh);
             let due: Vec<_> = fresh.into_iter().map(|session| (session, Reason::Manual)).collect();
-            self.fire(sessions, &due, false);
+            self.fire(sessions, &due, watermark);
         }
+        let tells = !self.purge && self.results.tells_final();
+        let closing = over.iter().copied().filter(|session| {
+            let state = self.by_session[*session as usize];
+            state.fresh || tells && !state.finished && sessions.states.exists(*session)
+        });
+        let due: Vec<_> = closing.map(|session| (session, Reason::Closing)).collect();
+        self.fire(sessions, &due, watermark);
         for session in over {
-            let (at, width) = (*session as usize, self.trigger.words());
-            self.by_session[at] = SessionState::default();
-            self.shown[at] = Vec::new();
-            self.words[at * width..(at + 1) * width].fill(0);
+            self.take(*session);
         }
+        touched.iter().chain(&passed).for_each(|session| self.outlive(*session, sessions));
         self.fresh.retain(|session| self.by_session[*session as usize].fresh);
         if !self.fresh.is_empty() {
             self.ticks.extend(self.trigger.ticks_after(moment(epoch)));
@@ -205,8 +335,42 @@ impl SessionTriggers {
         self.in_lines(sessions)
     }
 
-    /// Sessions put out what they are now, in place of what stands of them.
-    fn fire(&mut self, sessions: &mut Sessions, due: &[(u32, Reason)], is_final: bool) {
+    /// The sessions that are to be looked at now that the watermark has come so far.
+    fn passed(&mut self) -> Vec<u32> {
+        let mut passed = Vec::new();
+        while let Some(Reverse((at, session))) = self.ends.peek().copied().filter(|Reverse((at, _))| *at <= self.watermark) {
+            self.ends.pop();
+            if self.by_session[session as usize].queued == at {
+                self.by_session[session as usize].queued = i64::MIN;
+                passed.push(session);
+            }
+        }
+        passed
+    }
+
+    /// Takes back what stands of a session with an end that has passed and is not its own, and looks at the session again when the next end
+    /// does.
+    fn outlive(&mut self, session: u32, sessions: &Sessions) {
+        let at = session as usize;
+        if self.shown[at].is_empty() && self.by_session[at].queued != i64::MIN {
+            return;
+        }
+        let of = sessions.get(session);
+        if !of.alive {
+            return;
+        }
+        let watermark = self.watermark;
+        let stale = |(bounds, _): &(Bounds, Fired)| bounds.2 <= watermark && bounds.2 < of.end;
+        for (bounds, old) in self.shown[at].extract_if(.., |shown| stale(shown)) {
+            self.lines.push((bounds, old, -1));
+        }
+        let next = self.shown[at].iter().map(|(bounds, _)| bounds.2).filter(|end| *end > watermark).fold(of.end, i64::min);
+        self.queue(session, next);
+    }
+
+    /// Sessions put out what they are now, in place of what stands of them. At this watermark those that no row can reach have fired for
+    /// the last time.
+    fn fire(&mut self, sessions: &mut Sessions, due: &[(u32, Reason)], watermark: i64) {
         if due.is_empty() {
             return;
         }
@@ -214,13 +378,15 @@ impl SessionTriggers {
         let mut failed = Vec::new();
         let columns: Vec<ArrayRef> = sessions.states.evaluate(&all, &mut failed);
         let at = self.epoch;
-        let by_session = &mut self.by_session;
+        let (by_session, lateness) = (&mut self.by_session, self.layout.session_lateness());
         let firings: Vec<Firing> = due
             .iter()
             .map(|(session, reason)| {
+                let is_final = sessions.get(*session).end.saturating_add(lateness) <= watermark;
                 let state = &mut by_session[*session as usize];
                 state.revision += 1;
                 state.fresh = false;
+                state.finished = is_final;
                 Firing { reason: *reason, revision: state.revision, is_final, at }
             })
             .collect();
@@ -229,6 +395,10 @@ impl SessionTriggers {
             let bounds = (of.key, of.start, of.end);
             let shown = &mut self.shown[*session as usize];
             self.lines.extend(shown.drain(..).map(|(bounds, old)| (bounds, old, -1)));
+            // All its rows may have been taken back.
+            if !sessions.states.exists(*session) {
+                continue;
+            }
             self.lines.push((bounds, new.clone(), 1));
             if !self.purge {
                 shown.push((bounds, new));
@@ -277,7 +447,8 @@ impl SessionTriggers {
 
     pub(super) fn bytes(&self) -> usize {
         let shown: usize = self.shown.iter().flatten().map(|(_, fired)| fired.bytes() + size_of::<Bounds>()).sum();
-        shown + self.words.capacity() * 8 + self.by_session.capacity() * size_of::<SessionState>()
+        let lists = self.ends.capacity() * 16 + (self.fresh.capacity() + self.touched.capacity()) * 4;
+        shown + lists + self.words.capacity() * 8 + self.by_session.capacity() * size_of::<SessionState>()
     }
 }
 

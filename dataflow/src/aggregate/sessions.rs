@@ -86,6 +86,15 @@ pub(super) struct Log {
     pub(super) added: Vec<u32>,
 }
 
+/// Sessions that were taken apart and made anew.
+#[derive(Debug, Default)]
+pub(super) struct Remade {
+    /// What was there, and in which place, in the order of keys.
+    pub(super) old: Vec<(u32, Session)>,
+    /// What is there now, and whether rows of it changed.
+    pub(super) new: Vec<(u32, bool)>,
+}
+
 /// When the rows of a batch came: at their times, unless it says otherwise.
 pub(super) fn came_of<'a>(layout: &AggregateLayout, batch: &'a KeyedBatch) -> Option<&'a [i64]> {
     let Payload::Raw { columns, .. } = &batch.payload else { panic!("rows of sessions travel as they are") };
@@ -335,13 +344,15 @@ impl Sessions {
         std::iter::successors(some(self.heads[key as usize]), move |at| some(self.all[*at as usize].older))
     }
 
-    /// Takes all sessions of some keys away, their results remembered.
-    pub(super) fn dissolve(&mut self, keys: &[u32]) {
+    /// Takes all sessions of some keys away, their results remembered. Says what they were.
+    pub(super) fn dissolve(&mut self, keys: &[u32]) -> Vec<(u32, Session)> {
         let gone: Vec<u32> = keys.iter().flat_map(|key| self.of_key(*key)).collect();
+        let were = if self.log.is_some() { gone.iter().map(|session| (*session, *self.get(*session))).collect() } else { vec![] };
         gone.iter().for_each(|session| self.touch(*session));
         self.take_old();
         keys.iter().for_each(|key| self.heads[*key as usize] = NONE);
         self.discard(&gone);
+        were
     }
 
     /// A new session behind all others of its key; the caller adds its state.

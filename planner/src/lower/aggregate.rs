@@ -90,18 +90,6 @@ impl Lowering<'_> {
             return Err(vec![no_firing(column, scope)]);
         }
         let emit = self.emit(&input, grouped.as_ref(), tells.is_some(), scope)?;
-        if let Some(Grouped { window, .. }) = &grouped
-            && matches!(window.kind, WindowKind::Session { .. })
-            && window.lateness_us > 0
-            && emit != Emit::Changes
-        {
-            let span = input.window_span.unwrap_or(scope.span);
-            return Err(self.not_yet(
-                "correcting sessions that came out is",
-                span,
-                "Say EMIT CHANGES: each change of a session, late or not.",
-            ));
-        }
         let as_final =
             emit == Emit::Final || grouped.as_ref().and_then(|grouped| grouped.window.firing.as_ref()).is_some_and(FiringPlan::is_final);
         self.corrects |= as_final && grouped.as_ref().is_some_and(|grouped| grouped.window.lateness_us > 0);
@@ -319,13 +307,6 @@ impl Lowering<'_> {
                     .label("a row could be taken back from a result that is forgotten")
                     .help("Leave AND PURGE out: results are corrected."),
             ]);
-        }
-        if matches!(window.kind, WindowKind::Session { .. })
-            && input.props.changelog != ChangelogKind::AppendOnly
-            && (tells.is_some() || !firing.is_final())
-        {
-            let what = "triggers of sessions over rows that may be taken back are";
-            return Err(self.not_yet(what, span, "Write TRIGGER ON SESSION_END, or EMIT CHANGES for each change."));
         }
         if firing.trigger.counts() {
             let Some(places) = places else {

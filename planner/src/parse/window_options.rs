@@ -16,9 +16,6 @@ impl WindowClause {
     pub(super) fn options(&self) -> Result<WindowOptions, Vec<PlanError>> {
         let mut errors = Vec::new();
         let session = matches!(self.shape, Shape::Session { .. });
-        if session {
-            errors.append(&mut self.not_yet_for_sessions());
-        }
         let lateness_us = self.lateness.map_or(0, |(us, _)| us);
         let late = match self.late {
             Some((late, span)) => {
@@ -66,22 +63,6 @@ impl WindowClause {
         } else {
             Err(errors)
         }
-    }
-}
-
-impl WindowClause {
-    /// What sessions cannot do yet.
-    fn not_yet_for_sessions(&self) -> Vec<PlanError> {
-        let mut errors = Vec::new();
-        let mut not_yet = |what: &str, span, help: &str| {
-            errors.push(PlanError::new("parse::not_yet", format!("{what} not supported yet"), span).label("not yet").help(help));
-        };
-        let early = |trigger: &Trigger| !matches!(trigger, Trigger::Watermark | Trigger::SessionEnd);
-        if let (Some((LateStrategy::IncludeInNextWindow, span)), Some(_)) = (self.late, self.trigger.as_ref().filter(|(it, _)| early(it))) {
-            let what = "INCLUDE_IN_NEXT_WINDOW of sessions with this trigger is";
-            not_yet(what, span, "Write TRIGGER ON SESSION_END, or another strategy for late rows.");
-        }
-        errors
     }
 }
 

@@ -293,7 +293,7 @@ fn sessions<'a>(case: &Case, gap: i64, rows: &[&Judged<'a>], closed: Option<i64>
                 }
                 Strategy::NextWindow => {
                     answer.moved += 1;
-                    join(&mut all, Stretch { from: came, end: came + gap, start: came, rows: vec![row.event] });
+                    join(&mut all, Stretch { from: watermark, end: watermark + gap, start: watermark, rows: vec![row.event] });
                 }
             }
         }

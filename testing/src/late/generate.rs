@@ -38,12 +38,6 @@ pub fn case(seed: u64) -> Case {
         Strategy::DeadLetter | Strategy::NextWindow => *random.pick(&[0, 0, 3 * SECOND, 15 * SECOND]),
     };
     let fin = random.chance(60);
-    // Sessions that came out once are not corrected.
-    let (strategy, lateness) = match strategy {
-        Strategy::UpdatePrevious if session && fin => (Strategy::Drop, 0),
-        strategy if session && fin => (strategy, 0),
-        strategy => (strategy, lateness),
-    };
     let outer = (fin && random.chance(20)).then(|| *random.pick(&[7 * SECOND, 20 * SECOND]));
     Case {
         sources,
