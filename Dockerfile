@@ -20,7 +20,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --home-dir /work --uid 10001 tidemark
 COPY --from=build /out/tidemark /usr/local/bin/tidemark
-USER tidemark
+# By number, so that an orchestrator can see that it is not root.
+USER 10001
 WORKDIR /work
 ENTRYPOINT ["tidemark"]
 CMD ["--help"]

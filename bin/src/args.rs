@@ -150,6 +150,9 @@ pub(crate) enum ReportForm {
     Text,
     /// One JSON object.
     Json,
+    /// The share of a process in a group, for the supervisor of the group.
+    #[value(hide = true)]
+    Share,
 }
 
 /// Arguments of `explain`.

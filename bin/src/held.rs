@@ -154,6 +154,11 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// What results waited for when the run was stopped, to be said after its summary; nothing if none did.
+pub(crate) fn at_the_end(held: &[Held]) -> String {
+    if held.is_empty() { String::new() } else { format!("results that waited when the run was stopped:\n{}", text(held)) }
+}
+
 /// Everything held, as lines.
 pub(crate) fn text(all: &[Held]) -> String {
     let mut text = String::new();

@@ -18,7 +18,7 @@ use tidemark_planner::Program;
 use tidemark_planner::plan::PhysicalPlan;
 
 use crate::args::{HowArgs, ReportForm, RunArgs};
-use crate::cluster::{PlaceArgs, place, supervisor_gone};
+use crate::cluster::{PlaceArgs, place, share, supervisor_gone};
 use crate::exit::{self, Color, Exit};
 use crate::held::{self, Held, Watch};
 use crate::observe::observe;
@@ -60,7 +60,20 @@ pub(crate) fn session_run(session: &Session, how: &HowArgs, place: &PlaceArgs) -
             return Exit::Wrong;
         }
     };
-    if !how.quiet {
+    if cluster.is_some()
+        && let Err(message) = fits_a_group(how, &program)
+    {
+        exit::complain(message, session.color);
+        return Exit::Wrong;
+    }
+    if !how.quiet
+        && cluster.is_some()
+        && let Some(doubt) = place::doubts(place)
+    {
+        exit::tell(&format!("warning: {doubt}\n"));
+    }
+    // A supervisor has said what there is to say of the statements.
+    if !how.quiet && how.report != ReportForm::Share {
         session.warn(&program.warnings);
     }
     // Of a group only the first process prints.
@@ -71,10 +84,6 @@ pub(crate) fn session_run(session: &Session, how: &HowArgs, place: &PlaceArgs) -
         }
     }
     let workers = workers(how, &program, cluster.is_some());
-    if cluster.is_some() && !program.observations.is_empty() {
-        exit::complain("EXPLAIN WATERMARK and EXPLAIN PROGRESS look at a query in a single process", session.color);
-        return Exit::Wrong;
-    }
     for observation in program.observations {
         let observed = observe(observation, &session.connectors, how, workers, session.color);
         if observed != Exit::Done {
@@ -95,6 +104,20 @@ pub(crate) fn session_run(session: &Session, how: &HowArgs, place: &PlaceArgs) -
         },
         None => Exit::Done,
     }
+}
+
+/// Whether several processes can do together what is asked for.
+///
+/// # Errors
+/// What they cannot do.
+pub(crate) fn fits_a_group(how: &HowArgs, program: &Program) -> Result<(), &'static str> {
+    if how.record.is_some() || how.replay.is_some() {
+        return Err("a group of processes keeps no log of ticks yet: record and replay with one process");
+    }
+    if !program.observations.is_empty() {
+        return Err("EXPLAIN WATERMARK and EXPLAIN PROGRESS look at a query in a single process");
+    }
+    Ok(())
 }
 
 /// The log of ticks that the command line asks for.
@@ -212,16 +235,17 @@ fn conclude(
     if !how.quiet {
         let summary = Summary::new(kind, error, workers, &report);
         match how.report {
-            ReportForm::Text => {
-                exit::tell(&summary.text());
-                if !waiting.is_empty() {
-                    exit::tell(&format!("results that waited when the run was stopped:\n{}", held::text(waiting)));
+            ReportForm::Text => exit::tell(&(summary.text() + &held::at_the_end(waiting))),
+            ReportForm::Json | ReportForm::Share => {
+                let line = match how.report {
+                    ReportForm::Share => share(&summary, &held::at_the_end(waiting)),
+                    _ => summary.json().map(|json| format!("{json}\n")),
+                };
+                match line {
+                    Ok(line) => exit::tell(&line),
+                    Err(error) => exit::complain(&format!("cannot write the summary: {error}"), color),
                 }
             }
-            ReportForm::Json => match summary.json() {
-                Ok(json) => exit::tell(&format!("{json}\n")),
-                Err(error) => exit::complain(&format!("cannot write the summary: {error}"), color),
-            },
         }
     }
     match kind {

@@ -12,7 +12,7 @@ use tidemark_planner::duration::format_us;
 use crate::figures;
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
     /// Its sources ended.
@@ -32,6 +32,9 @@ pub(crate) struct Summary<'a> {
     pub(crate) error: Option<String>,
     /// Worker threads.
     pub(crate) workers: usize,
+    /// Processes, where this is the summary of a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) processes: Option<usize>,
     /// Good rows read per second, over the whole run.
     pub(crate) rows_per_second: u64,
     /// Greatest resident memory of the process, where the system tells.
@@ -47,7 +50,7 @@ impl<'a> Summary<'a> {
         let rows: u64 = report.sources.iter().map(|source| source.rows).sum();
         let seconds = report.elapsed.as_secs_f64();
         let rows_per_second = if seconds > 0.0 { (rows as f64 / seconds) as u64 } else { 0 };
-        Self { outcome, error, workers, rows_per_second, memory_peak_bytes: memory_peak_bytes(), report }
+        Self { outcome, error, workers, processes: None, rows_per_second, memory_peak_bytes: memory_peak_bytes(), report }
     }
 
     /// Lines for people.
@@ -60,10 +63,15 @@ impl<'a> Summary<'a> {
             Outcome::Stopped => "stopped after",
             Outcome::Failed => "failed after",
         };
+        let processes = self.processes.map(|processes| match processes {
+            1 => " in 1 process".to_owned(),
+            many => format!(" in {} processes", figures::count(many as u64)),
+        });
         let mut out = format!(
-            "{verb} {} on {}: {} in ({}), {} out",
+            "{verb} {} on {}{}: {} in ({}), {} out",
             figures::elapsed(report.elapsed),
             figures::counted(self.workers as u64, "worker"),
+            processes.unwrap_or_default(),
             figures::counted(rows, "row"),
             figures::rate(rows, report.elapsed, "rows"),
             figures::counted(changes, "change"),
@@ -109,7 +117,7 @@ impl<'a> Summary<'a> {
                 facts.push(format!("{ignored} ignored: deletions of keys that are not there, or rows of an earlier partition"));
             }
             if operator.groups > 0 {
-                let what = match operator.name {
+                let what = match &*operator.name {
                     "Arrange" | "Expire" => "row",
                     "Errors" => "error",
                     _ => "group",
@@ -180,7 +188,7 @@ fn late_facts(late: &LateReport) -> Vec<String> {
 /// What limits on state have done.
 fn limit_facts(limits: &StateReport, what: &str) -> Vec<String> {
     let went = |groups: u64, how: &str| {
-        let settings: Vec<&str> = limits.by_setting.iter().map(|class| class.setting).collect();
+        let settings: Vec<&str> = limits.by_setting.iter().map(|class| &*class.setting).collect();
         format!("{} {how} ({})", figures::counted(groups, what), settings.join(", "))
     };
     let mut facts = Vec::new();
@@ -228,7 +236,7 @@ mod tests {
                 watermark_us: Some(1_704_101_700_000_000),
                 ..SourceReport::default()
             }],
-            operators: vec![OperatorReport { node: 2, name: "WindowAggregate", late: 1, ..OperatorReport::default() }],
+            operators: vec![OperatorReport { node: 2, name: "WindowAggregate".into(), late: 1, ..OperatorReport::default() }],
             sinks: vec![SinkReport { name: "stdout".into(), changes: 20, ..SinkReport::default() }],
             elapsed: Duration::from_secs(2),
             ..RunReport::default()

@@ -26,6 +26,15 @@ fn member(hosts: &str, processes: usize, process: usize, more: &[&str]) -> Child
     start(&[&["run"], &place[..], more].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
 }
 
+/// Waits until a process listens.
+fn listening(address: &str) {
+    let began = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it listens");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Waits for a process, for a limited time.
 fn end(mut child: Child) -> Ran {
     let began = Instant::now();
@@ -106,9 +115,91 @@ fn partitions_are_divided_and_rows_come_out_once() {
         values
     };
     assert_eq!(only("3"), only("1"));
+    // What the group did is told once.
+    assert!(both.stderr.starts_with("finished in ") && both.stderr.contains(" on 4 workers in 2 processes: 1,000 rows in"), "{both:?}");
+    assert_eq!(both.stderr.matches("finished in").count(), 1, "{both:?}");
     // Each process read its share: 3 files of 5 in one, 2 in the other.
-    for share in ["600 rows in", "400 rows in"] {
-        assert!(both.stderr.contains(share), "{share}: {}", both.stderr);
+    let (hosts, _) = hosts(folder.path(), 2);
+    let members: Vec<Child> = (0..2).map(|process| member(&hosts, 2, process, &["-e", &sql])).collect();
+    let mut shares: Vec<&str> = Vec::new();
+    let ran: Vec<Ran> = members.into_iter().map(end).collect();
+    for ran in &ran {
+        shares.extend(["600 rows in", "400 rows in"].into_iter().filter(|share| ran.stderr.contains(share)));
+    }
+    shares.sort_unstable();
+    assert_eq!(shares, ["400 rows in", "600 rows in"], "{ran:?}");
+}
+
+/// The processes of `tidemark cluster` speak with one voice.
+#[test]
+fn a_supervised_group_tells_once_what_it_did_and_what_failed() {
+    let ran = tidemark(&["cluster", "-n", "3", "--report", "json", "--format", "csv", "-e", GROUPED]);
+    let summary: serde_json::Value = serde_json::from_str(&ran.stderr).expect("one object");
+    let facts = [
+        &summary["outcome"],
+        &summary["workers"],
+        &summary["processes"],
+        &summary["sources"][0]["rows"],
+        &summary["operators"][0]["groups"],
+    ];
+    assert_eq!(
+        (ran.code, facts.map(ToString::to_string)),
+        (Some(0), ["\"finished\"", "3", "3", "1200", "6"].map(str::to_owned)),
+        "{ran:?}"
+    );
+    assert_eq!(summary["sources"][0]["partition_reports"].as_array().map(Vec::len), Some(1));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.ndjson"), "{\"a\": 1}\n").expect("a file");
+    std::fs::write(folder.path().join("b.ndjson"), "{\"a\": 2}\n{\"a\": oops}\n").expect("a file");
+    let path = folder.path().join("*.ndjson").display().to_string();
+    let sql = format!("CREATE SOURCE t (a BIGINT) WITH (connector = 'file', path = '{path}', format = 'json'); SELECT sum(a) AS s FROM t");
+    let ran = tidemark(&["cluster", "-n", "3", "-e", &sql]);
+    one_clear_message(&ran, &["[0] error: bad row in source \"t\"", "b.ndjson"]);
+    assert!(ran.stderr.contains("[0]   the record: ") && ran.stderr.matches("failed after").count() == 1, "{ran:?}");
+}
+
+/// Starts a supervised group that goes on for ever, and waits until it prints.
+fn supervised() -> (Child, std::thread::JoinHandle<String>) {
+    let args = ["cluster", "-n", "3", "--peer-timeout", "3s", "--format", "ndjson", "-e", ENDLESS];
+    let mut child = start(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let printed = printing(&mut child);
+    (child, printed)
+}
+
+/// A process of a supervised group, by the number of its place.
+fn started_by(supervisor: &Child, place: usize) -> String {
+    let pid = supervisor.id();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("Linux tells");
+    children.split_whitespace().nth(place).expect("it was started").to_owned()
+}
+
+#[test]
+fn an_interrupted_supervisor_drains_its_group_and_reports() {
+    let (child, printed) = supervised();
+    signal(&child, "-INT");
+    let mut ran = end(child);
+    ran.stdout = printed.join().expect("it was read");
+    assert!(ran.code == Some(130) && ran.stdout.ends_with("}\n"), "{:?} {}", ran.code, ran.stderr);
+    let lines = ran.stdout.lines().count();
+    assert!(ran.stderr.starts_with("stopped after ") && ran.stderr.contains(" on 3 workers in 3 processes: "), "{}", ran.stderr);
+    // Nothing was printed that the summary does not count.
+    let counted = ran.stderr.lines().find(|line| line.contains("sink stdout")).expect("a line").replace(',', "");
+    assert!(counted.contains(&format!(" {lines} changes")), "{lines}: {counted}");
+}
+
+#[test]
+fn a_supervisor_names_the_process_that_was_killed_or_hangs() {
+    for (harm, needle) in [("-KILL", "process 1 was ended from outside: signal: 9"), ("-STOP", "process 1 (127.0.0.1:")] {
+        let (child, printed) = supervised();
+        let victim = started_by(&child, 1);
+        assert!(std::process::Command::new("kill").args([harm, &victim]).status().is_ok_and(|status| status.success()));
+        let began = Instant::now();
+        let ran = end(child);
+        assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+        printed.join().expect("it was read");
+        one_clear_message(&ran, &[needle]);
+        assert!(!std::path::Path::new(&format!("/proc/{victim}")).exists(), "nobody is left behind");
     }
 }
 
@@ -263,6 +354,20 @@ fn a_late_process_is_waited_for_until_the_limit() {
     one_clear_message(&alone, &[&format!("process 0 ({})", addresses[0]), "did not join within 1 s"]);
 }
 
+/// Also while nobody has come yet: there is nothing to drain.
+#[test]
+fn a_process_that_waits_for_others_can_be_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (hosts, addresses) = hosts(folder.path(), 3);
+    let child = member(&hosts, 3, 0, &["--format", "ndjson", "-e", ENDLESS]);
+    listening(&addresses[0]);
+    signal(&child, "-TERM");
+    let began = Instant::now();
+    let ran = end(child);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(ran.code == Some(130) && ran.stderr.contains("stopped after "), "{ran:?}");
+}
+
 #[test]
 fn strangers_are_turned_away_and_harm_nobody() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -272,6 +377,7 @@ fn strangers_are_turned_away_and_harm_nobody() {
     let secret = secret.display().to_string();
     let sql = "SELECT count(*) AS n FROM 'examples/clickstream/clicks.csv'";
     let first = member(&hosts, 2, 0, &["-q", "--cluster-secret-file", &secret, "-e", sql]);
+    listening(&addresses[0]);
     let mut held = Vec::new();
     for attempt in 0..20 {
         std::thread::sleep(Duration::from_millis(50));
@@ -295,16 +401,38 @@ fn strangers_are_turned_away_and_harm_nobody() {
 
 #[test]
 fn wrong_places_are_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a host file");
+        path.display().to_string()
+    };
+    let remote = file("remote", "127.0.0.1:2101\n192.0.2.1:2101\n");
+    let unknown = file("unknown", "127.0.0.1:2101\nnowhere.invalid:2101\n");
+    let wrong = file("wrong", "# both\n::1:2102\n");
     for (options, needle) in [
         (vec!["-n", "4"], "Add -p with a number from 0 to 3"),
         (vec!["-n", "2", "-p", "2"], "there is no process 2 among 2"),
         (vec!["-n", "2", "-p", "0", "-H", "no/such/file"], "cannot read no/such/file"),
+        (vec!["-n", "2", "-p", "0", "--cluster-secret-file", "no/such/file"], "cannot read no/such/file"),
+        (vec!["-n", "2", "-p", "0", "--cluster-secret-file", "/dev/null"], "at least 16 characters, this one has 0"),
+        (vec!["-p", "0", "-H", &remote], "192.0.2.1:2101 is not an address of this machine alone, so the cluster needs a secret"),
+        (vec!["-p", "0", "-H", &unknown], "nowhere.invalid:2101 is a name that is not known here"),
+        (vec!["-p", "0", "-H", &wrong], ": line 2: \"::1:2102\" is no address; write an IPv6 address in brackets"),
+        (vec!["-n", "2", "-p", "0", "--record", "no/such/log"], "a group of processes keeps no log of ticks yet"),
     ] {
         let ran = tidemark(&[&["run", "-e", "SELECT page FROM 'examples/clickstream/clicks.csv'"], &options[..]].concat());
         assert!(ran.code == Some(2) && ran.stderr.contains(needle), "{ran:?}");
     }
     let ran = tidemark(&["cluster", "-"]);
-    assert!(ran.code == Some(1) && ran.stderr.contains("all processes must read the statements"), "{ran:?}");
+    assert!(ran.code == Some(2) && ran.stderr.contains("all processes must read the statements"), "{ran:?}");
+    for (options, needle) in [
+        (vec!["no/such/file.sql"], "cannot read no/such/file.sql"),
+        (vec!["--record", "no/such/log", "-e", GROUPED], "keeps no log of ticks"),
+    ] {
+        let ran = tidemark(&[&["cluster"], &options[..]].concat());
+        assert!(ran.code == Some(2) && ran.stderr.contains(needle), "{ran:?}");
+    }
     let ran = tidemark(&["cluster", "-n", "2", "-e", "SELECT pag FROM 'examples/clickstream/clicks.csv'"]);
     assert!(ran.code == Some(2) && ran.stderr.matches("does not exist").count() == 1, "{ran:?}");
 }

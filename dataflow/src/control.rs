@@ -18,7 +18,7 @@ use crate::report::{LateReport, OperatorReport, PartitionReport, RunReport, Sink
 /// What a chain of stateless steps is called; it is reported where one of its rows could not be computed, or counts in a later window.
 const STATELESS: &str = "Stateless";
 /// How many bad rows are shown as examples, per source.
-const EXAMPLES: usize = 5;
+pub(crate) const EXAMPLES: usize = 5;
 
 /// Why a run failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -284,7 +284,7 @@ impl Metrics {
                 .map(|operator| (operator, *lock(&operator.late)))
                 .map(|(operator, late)| OperatorReport {
                     node: operator.node,
-                    name: operator.name,
+                    name: operator.name.into(),
                     late: late.dropped,
                     late_rows: LateReport::of(&late),
                     limits: StateReport::of(&lock(&operator.limits)),

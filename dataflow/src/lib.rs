@@ -18,6 +18,7 @@ mod errors_relation;
 pub mod eval;
 pub mod exchange;
 mod expire;
+mod group_report;
 mod join;
 mod keyed_operator;
 mod late_letter;

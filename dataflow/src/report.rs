@@ -1,5 +1,6 @@
 //! What a run has done, counted while it runs and printed when it ends. Nothing is dropped that is not counted here.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::aggregate::LimitCounts;
@@ -7,7 +8,8 @@ use crate::aggregate::late::{LATENESS_BOUNDS_US, LateRows};
 use crate::state::keeper::Reason;
 
 /// Counts of a run, so far or at its end.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct RunReport {
     /// One entry per source of the plan.
     pub sources: Vec<SourceReport>,
@@ -24,7 +26,8 @@ pub struct RunReport {
 }
 
 /// Counts of a source, all partitions and workers together.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct SourceReport {
     /// Name of the relation.
     pub name: String,
@@ -51,7 +54,8 @@ pub struct SourceReport {
 }
 
 /// Where a partition stands.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct PartitionReport {
     /// Its name.
     pub name: String,
@@ -87,7 +91,8 @@ pub struct PartitionReport {
 }
 
 /// What a delay of the watermark would have bought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct DelayReport {
     /// The delay in microseconds.
     pub delay_us: i64,
@@ -98,7 +103,8 @@ pub struct DelayReport {
 }
 
 /// Counts of a sink.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct SinkReport {
     /// Name of the sink.
     pub name: String,
@@ -113,12 +119,13 @@ pub struct SinkReport {
 }
 
 /// Counts of a node that keeps state.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct OperatorReport {
     /// The node, as EXPLAIN names it.
     pub node: u32,
     /// Its kind, as EXPLAIN names it.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Rows dropped because they were too late for a window, counted once per window they missed.
     pub late: u64,
     /// Everything about rows that met a closed window, if any did.
@@ -140,7 +147,8 @@ pub struct OperatorReport {
 }
 
 /// Rows that met a closed window, once for each such window.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct LateReport {
     /// Counted: the window was kept, and corrected if it had come out.
     pub corrected: u64,
@@ -159,7 +167,8 @@ pub struct LateReport {
 }
 
 /// Rows about as late as each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct LateClass {
     /// They were less late than this, and not less than the class before; `None` for the last class.
     pub below_us: Option<i64>,
@@ -168,7 +177,8 @@ pub struct LateClass {
 }
 
 /// What limits on state have done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct StateReport {
     /// Groups, or rows of joins, that went because of their age: `state.ttl`, `state.max_age`.
     pub expired: u64,
@@ -187,10 +197,11 @@ pub struct StateReport {
 }
 
 /// Groups that went for one reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct LimitClass {
     /// The setting.
-    pub setting: &'static str,
+    pub setting: Cow<'static, str>,
     /// How many.
     pub groups: u64,
 }
@@ -203,7 +214,7 @@ impl StateReport {
         for class in &other.by_setting {
             match self.by_setting.iter_mut().find(|own| own.setting == class.setting) {
                 Some(own) => own.groups += class.groups,
-                None => self.by_setting.push(*class),
+                None => self.by_setting.push(class.clone()),
             }
         }
         self.rows += other.rows;
@@ -219,7 +230,7 @@ impl StateReport {
         }
         let left = |reasons: &[Reason]| reasons.iter().map(|reason| counts.left[*reason as usize]).sum();
         let classes = [Idle, Age, Rows, Windows, Groups, Bytes].into_iter();
-        let classes = classes.map(|reason| LimitClass { setting: reason.setting(), groups: counts.left[reason as usize] });
+        let classes = classes.map(|reason| LimitClass { setting: reason.setting().into(), groups: counts.left[reason as usize] });
         Some(Self {
             expired: left(&[Idle, Age]),
             evicted: left(&[Rows, Windows, Groups, Bytes]),

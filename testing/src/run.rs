@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use tidemark_dataflow::cluster::{ClusterConfig, WAIT};
 use tidemark_dataflow::control::{Control, RunError};
 use tidemark_dataflow::epoch::EpochClock;
-use tidemark_dataflow::report::{LateReport, RunReport};
+use tidemark_dataflow::report::RunReport;
 use tidemark_dataflow::run::RunConfig;
 use tidemark_planner::connector::{ConnectorCatalog, ConnectorSpec, OptionKind, OptionSpec, Options, Side, SourceFacts};
 use tidemark_planner::plan::ChangelogKind;
@@ -96,7 +96,10 @@ pub fn run_group(job: &Job, processes: usize) -> Outcome {
         let mut report = tidemark_dataflow::run::run(Arc::clone(&plan), &memory, &configs[0], &control);
         for other in others {
             let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            report = report.and_then(|report| other.map(|other| both(report, other)));
+            report = report.and_then(|mut sum| {
+                sum.add(&other?);
+                Ok(sum)
+            });
         }
         report
     });
@@ -123,42 +126,6 @@ fn group(workers: usize, processes: usize, clock: &Arc<EpochClock>) -> Vec<RunCo
     let config =
         |process| RunConfig { workers, clock: Arc::clone(clock), cluster: (processes > 1).then(|| place(process)), ..RunConfig::default() };
     (0..processes).map(config).collect()
-}
-
-/// What two processes counted.
-fn both(mut one: RunReport, other: RunReport) -> RunReport {
-    for (source, more) in one.sources.iter_mut().zip(other.sources) {
-        source.rows += more.rows;
-        source.bytes += more.bytes;
-        source.bad += more.bad;
-        source.ended += more.ended;
-        source.partitions += more.partitions;
-    }
-    for (operator, more) in one.operators.iter_mut().zip(other.operators) {
-        operator.late += more.late;
-        operator.late_rows = match (operator.late_rows.take(), more.late_rows) {
-            (Some(one), Some(other)) => Some(LateReport {
-                corrected: one.corrected + other.corrected,
-                dropped: one.dropped + other.dropped,
-                dead_lettered: one.dead_lettered + other.dead_lettered,
-                moved: one.moved + other.moved,
-                max_us: one.max_us.max(other.max_us),
-                ..one
-            }),
-            (one, other) => one.or(other),
-        };
-        operator.errors += more.errors;
-        operator.ignored += more.ignored;
-        match (&mut operator.limits, more.limits) {
-            (Some(own), Some(more)) => own.add(&more),
-            (own @ None, more) => *own = more,
-            (Some(_), None) => {}
-        }
-    }
-    for (sink, more) in one.sinks.iter_mut().zip(other.sinks) {
-        sink.changes += more.changes;
-    }
-    one
 }
 
 /// The connectors `test` (both ways), `stdout` and `blackhole`.

@@ -4,6 +4,7 @@
 
 pub(crate) mod place;
 mod supervise;
+mod voices;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::args::{HowArgs, StatementArgs};
 
 pub(crate) use supervise::command;
 pub(crate) use supervise::supervisor_gone;
+pub(crate) use voices::share;
 
 /// The place of a process in its group: timely's letters.
 #[derive(Args, Debug, Clone, Default)]

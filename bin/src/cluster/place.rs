@@ -34,14 +34,25 @@ pub(crate) fn place(args: &PlaceArgs) -> Result<Option<ClusterConfig>, String> {
     if count == 1 {
         return Ok(None);
     }
-    Ok(Some(ClusterConfig {
+    let config = ClusterConfig {
         process,
         addresses,
         secret: secret(args.cluster_secret_file.as_deref())?,
         wait: args.patience.wait.unwrap_or(WAIT),
         peer_timeout: args.patience.peer_timeout.unwrap_or(PEER_TIMEOUT),
         build: build()?,
-    }))
+    };
+    config.check_secret()?;
+    Ok(Some(config))
+}
+
+/// What is unwise about a place, though it can be taken: a secret that others may know.
+pub(crate) fn doubts(args: &PlaceArgs) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = args.cluster_secret_file.as_ref()?;
+    // Groups are often meant to read it, as those of containers are.
+    let open = std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o007 != 0);
+    open.then(|| format!("every user of this machine can get at the cluster's secret in {0}; chmod o= {0}", path.display()))
 }
 
 fn secret(file: Option<&Path>) -> Result<Option<Secret>, String> {
@@ -80,5 +91,18 @@ mod tests {
         assert!(place(&args(Some(3), None)).unwrap_err().contains("Add -p with a number from 0 to 2"));
         assert!(place(&args(Some(3), Some(3))).unwrap_err().contains("there is no process 3 among 3"));
         assert!(place(&args(None, Some(1))).unwrap_err().contains("there is no process 1"));
+    }
+
+    #[test]
+    fn a_secret_that_all_can_read_is_doubted() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "a secret of the group").unwrap();
+        let args = PlaceArgs { cluster_secret_file: Some(path.clone()), ..args(Some(2), Some(0)) };
+        for (mode, doubted) in [(0o600, false), (0o640, false), (0o644, true), (0o602, true)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(doubts(&args).is_some(), doubted, "{mode:o}");
+        }
     }
 }

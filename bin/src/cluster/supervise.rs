@@ -3,27 +3,30 @@
 //! `tidemark cluster` starts the processes of a group, gives them free ports and a secret of their own, passes on what they say,
 //! and ends with them. The first process has the standard streams; what others say stands behind their number.
 
-use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidemark_dataflow::cluster::{PEER_TIMEOUT, digest, random_bytes};
 
 use super::ClusterArgs;
 use super::place::SECRET;
-use crate::args::ReportForm;
+use super::voices::Voices;
 use crate::exit::{self, Color, Exit};
+use crate::run::fits_a_group;
 use crate::session::Session;
 
 /// The variable that names the supervisor's process to those it started.
 const SUPERVISOR: &str = "TIDEMARK_SUPERVISOR";
 /// How often the processes are looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long the first failure waits for those that tell of it better.
+const FIRST_WORDS: Duration = Duration::from_millis(500);
 
 /// Times that the user has asked to stop.
 static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
@@ -33,9 +36,9 @@ pub(crate) fn command(args: &ClusterArgs, color: Color) -> Exit {
     match prepare(args, color) {
         Ok(Some(group)) => group.watch(args, color),
         Ok(None) => Exit::Wrong,
-        Err(message) => {
+        Err((exit, message)) => {
             exit::complain(&message, color);
-            Exit::Failed
+            exit
         }
     }
 }
@@ -49,8 +52,9 @@ pub(crate) fn supervisor_gone() -> bool {
 
 struct Group {
     children: Vec<Child>,
-    /// Threads that pass on what the processes say.
-    speakers: Vec<std::thread::JoinHandle<()>>,
+    voices: Arc<Voices>,
+    /// Threads that listen to the processes.
+    listeners: Vec<std::thread::JoinHandle<()>>,
     /// Held until the end: the host file lies in it.
     _hosts: HostFile,
 }
@@ -66,16 +70,30 @@ impl Drop for HostFile {
 }
 
 /// Checks the statements and starts the processes. `None`: the statements are wrong, which has been said.
-fn prepare(args: &ClusterArgs, color: Color) -> Result<Option<Group>, String> {
+fn prepare(args: &ClusterArgs, color: Color) -> Result<Option<Group>, (Exit, String)> {
+    let wrong = |message: String| (Exit::Wrong, message);
     let from_stdin = args.statements.execute.is_empty() && args.statements.file.as_deref().is_none_or(|file| file == Path::new("-"));
     if from_stdin {
-        return Err("all processes must read the statements; name a file, or pass them with -e \"SELECT ...\"".into());
+        return Err(wrong("all processes must read the statements; name a file, or pass them with -e \"SELECT ...\"".into()));
     }
-    let session = Session::open(&args.statements, args.how.format, color)?;
-    if let Err(errors) = session.plan() {
-        session.complain(&errors);
-        return Ok(None);
+    let session = Session::open(&args.statements, args.how.format, color).map_err(wrong)?;
+    match session.plan() {
+        Ok(program) => {
+            fits_a_group(&args.how, &program).map_err(|message| wrong(message.into()))?;
+            if !args.how.quiet {
+                session.warn(&program.warnings);
+            }
+        }
+        Err(errors) => {
+            session.complain(&errors);
+            return Ok(None);
+        }
     }
+    start(args, color).map(Some).map_err(|message| (Exit::Failed, message))
+}
+
+/// Starts the processes.
+fn start(args: &ClusterArgs, color: Color) -> Result<Group, String> {
     let count = || {
         INTERRUPTS.fetch_add(1, Ordering::SeqCst);
     };
@@ -85,8 +103,7 @@ fn prepare(args: &ClusterArgs, color: Color) -> Result<Option<Group>, String> {
     let secret = digest(&random_bytes::<32>().map_err(|error| format!("no secret can be made: {error}"))?);
     let hosts = host_file(usize::from(args.processes)).map_err(|error| format!("no ports can be had: {error}"))?;
     let program = std::env::current_exe().map_err(|error| format!("this program cannot find itself: {error}"))?;
-    let said = Arc::new(Mutex::new(BTreeSet::new()));
-    let mut group = Group { children: Vec::new(), speakers: Vec::new(), _hosts: hosts };
+    let mut group = Group { children: Vec::new(), voices: Arc::default(), listeners: Vec::new(), _hosts: hosts };
     for process in 0..args.processes {
         let mut command = Command::new(&program);
         command.args(arguments(args, process, &group._hosts.0, color)).env(SECRET, &secret).env(SUPERVISOR, std::process::id().to_string());
@@ -100,12 +117,12 @@ fn prepare(args: &ClusterArgs, color: Color) -> Result<Option<Group>, String> {
             format!("process {process} cannot be started: {error}")
         })?;
         if let Some(stderr) = child.stderr.take() {
-            let said = Arc::clone(&said);
-            group.speakers.push(std::thread::spawn(move || speak(process, stderr, &said)));
+            let voices = Arc::clone(&group.voices);
+            group.listeners.push(std::thread::spawn(move || voices.listen(process, stderr)));
         }
         group.children.push(child);
     }
-    Ok(Some(group))
+    Ok(group)
 }
 
 /// Addresses of this machine that nobody uses now.
@@ -152,20 +169,8 @@ fn arguments(args: &ClusterArgs, process: u16, hosts: &Path, color: Color) -> Ve
     if args.how.quiet {
         put(&["--quiet"]);
     }
-    if args.how.report == ReportForm::Json {
-        put(&["--report", "json"]);
-    }
+    put(&["--report", "share"]);
     all
-}
-
-/// Passes on what a process says, line by line. What one process has said of the group's failure the others need not repeat.
-fn speak(process: u16, stderr: impl std::io::Read, said: &Mutex<BTreeSet<String>>) {
-    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        let failure = line.contains("error:");
-        if !failure || said.lock().unwrap_or_else(PoisonError::into_inner).insert(line.clone()) {
-            exit::tell(&format!("[{process}] {line}\n"));
-        }
-    }
 }
 
 impl Group {
@@ -174,19 +179,28 @@ impl Group {
         let patience = args.patience.peer_timeout.unwrap_or(PEER_TIMEOUT) * 2 + Duration::from_secs(3);
         let mut passed_on = 0;
         let mut failed: Option<Instant> = None;
+        let mut impatient = false;
         let mut codes: Vec<Option<i32>> = vec![None; self.children.len()];
+        // Processes that somebody else ended.
+        let mut ended = BTreeMap::new();
         while codes.contains(&None) {
             std::thread::sleep(LOOK);
             for (process, (child, code)) in self.children.iter_mut().zip(&mut codes).enumerate() {
                 if code.is_some() {
                     continue;
                 }
+                let number = u16::try_from(process).unwrap_or(u16::MAX);
                 match child.try_wait() {
+                    Ok(None) if failed.is_some() && self.voices.gave_up_on(number) => {
+                        impatient = true;
+                        // It may have gone this moment.
+                        let _ = child.kill();
+                    }
                     Ok(None) => {}
                     Ok(Some(status)) => {
                         *code = Some(status.code().unwrap_or(1));
-                        if status.code().is_none() {
-                            exit::complain(&format!("process {process} was ended from outside: {status}"), color);
+                        if status.code().is_none() && !impatient {
+                            ended.insert(number, status.to_string());
                         }
                         if *code != Some(0) {
                             failed.get_or_insert_with(Instant::now);
@@ -200,16 +214,25 @@ impl Group {
             }
             let interrupts = INTERRUPTS.load(Ordering::SeqCst);
             if interrupts > passed_on {
+                if passed_on == 0 && !args.how.quiet && std::io::stderr().is_terminal() {
+                    exit::tell("\nstopping: finishing what has been read; ^C again ends at once\n");
+                }
                 passed_on = interrupts;
                 self.signal(&codes, "-INT");
             }
+            if failed.is_some_and(|since| since.elapsed() > FIRST_WORDS) {
+                self.voices.tell_failures(&ended, color);
+            }
             if failed.is_some_and(|since| since.elapsed() > patience) {
                 // They had the time to find out by themselves.
+                impatient = true;
                 self.signal(&codes, "-KILL");
                 failed = Some(Instant::now());
             }
         }
-        self.speakers.drain(..).for_each(|speaker| drop(speaker.join()));
+        self.listeners.drain(..).for_each(|listener| drop(listener.join()));
+        self.voices.tell_failures(&ended, color);
+        self.voices.tell_summary(args.how.report, color);
         let worst = codes.iter().flatten().copied().find(|code| *code != 0).unwrap_or(0);
         match codes.first().copied().flatten().filter(|code| *code != 0).unwrap_or(worst) {
             0 if passed_on > 0 => Exit::Interrupted,

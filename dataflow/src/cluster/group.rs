@@ -207,11 +207,13 @@ impl Group {
 
     fn absent(&self, state: &State, peer: usize) -> RunError {
         let mut reason = format!("did not join within {}", seconds(self.config.wait));
-        if let Some(excuse) = &state.peers[peer].excuse {
+        // Who only listens for the peer has not looked for its name.
+        let unknown = || super::meet::resolve(&self.config.addresses[peer]).is_err().then(|| "its name is not known here".to_owned());
+        if let Some(excuse) = state.peers[peer].excuse.clone().or_else(unknown) {
             reason.push_str(&format!(": {excuse}"));
         }
         if state.turned_away > 0 {
-            reason.push_str(&format!("; {} did not know the secret and were turned away", connections(state.turned_away)));
+            reason.push_str(&format!("; {} turned away for not knowing the secret", connections(state.turned_away)));
         }
         self.error(peer, reason)
     }
@@ -406,7 +408,9 @@ impl Group {
         self.tell(DONE, &[]);
         let until = failed.is_some().then(|| Deadline::after(LAST_WORD));
         let mut state = lock(&self.state);
-        while self.peers().any(|peer| !state.peers[peer].done) && !self.control.abandoned() && until.is_none_or(|until| !until.over()) {
+        // A peer that has not come, because this process was stopped while it waited for it, has nothing to finish.
+        let at_work = |state: &State| self.peers().any(|peer| state.peers[peer].watched && !state.peers[peer].done);
+        while at_work(&state) && !self.control.abandoned() && until.is_none_or(|until| !until.over()) {
             state = wait(&self.changed, state);
         }
         drop(state);
@@ -452,5 +456,5 @@ fn seconds(duration: Duration) -> String {
 }
 
 fn connections(count: u64) -> String {
-    format!("{count} connection{}", if count == 1 { "" } else { "s" })
+    if count == 1 { "1 connection was".into() } else { format!("{count} connections were") }
 }

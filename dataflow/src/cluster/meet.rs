@@ -4,7 +4,7 @@
 //! Strangers are turned away at little cost: they get a few seconds, a few at a time.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -97,16 +97,7 @@ fn listen(group: &Group, until: Deadline) -> Result<Option<TcpListener>, RunErro
     let config = &group.config;
     let own = &config.addresses[config.process];
     let refused = |reason: String| RunError::Connector { what: format!("cannot listen at {own}"), reason };
-    if config.secret.is_none() {
-        for address in &config.addresses {
-            let here = resolve(address).is_ok_and(|found| found.iter().all(|found| is_loopback(found.ip())));
-            if !here {
-                return Err(RunError::Worker(format!(
-                    "{address} is not an address of this machine alone, so the cluster needs a secret; give all processes the same one, with --cluster-secret-file or TIDEMARK_CLUSTER_SECRET"
-                )));
-            }
-        }
-    }
+    config.check_secret().map_err(RunError::Worker)?;
     if config.process + 1 == config.addresses.len() {
         return Ok(None);
     }
@@ -130,13 +121,9 @@ fn listen(group: &Group, until: Deadline) -> Result<Option<TcpListener>, RunErro
     }
 }
 
-fn resolve(address: &str) -> std::io::Result<Vec<SocketAddr>> {
+pub(super) fn resolve(address: &str) -> std::io::Result<Vec<SocketAddr>> {
     let found: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
     if found.is_empty() { Err(std::io::Error::new(ErrorKind::NotFound, "the name is not known")) } else { Ok(found) }
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.is_loopback()
 }
 
 /// Lets peers in until the meeting is over.

@@ -49,6 +49,28 @@ pub struct ClusterConfig {
     pub build: String,
 }
 
+impl ClusterConfig {
+    /// Whether the processes may do with the secret that they have, or without one.
+    ///
+    /// # Errors
+    /// When there is none, and an address is not of this machine alone.
+    pub fn check_secret(&self) -> Result<(), String> {
+        if self.secret.is_some() {
+            return Ok(());
+        }
+        const HELP: &str =
+            "so the cluster needs a secret; give all processes the same one, with --cluster-secret-file or TIDEMARK_CLUSTER_SECRET";
+        for address in &self.addresses {
+            match meet::resolve(address) {
+                Ok(found) if found.iter().all(|found| found.ip().is_loopback()) => {}
+                Ok(_) => return Err(format!("{address} is not an address of this machine alone, {HELP}")),
+                Err(_) => return Err(format!("{address} is a name that is not known here, and may be of another machine, {HELP}")),
+            }
+        }
+        Ok(())
+    }
+}
+
 /// How long to wait for the others, unless told otherwise.
 pub const WAIT: Duration = Duration::from_secs(60);
 /// Silence after which a peer counts as lost, unless told otherwise.
