@@ -31,6 +31,8 @@ pub(super) struct Firing {
 pub(super) struct Fired {
     /// The result as bytes, or why there is none.
     result: Result<Box<[u8]>, Box<str>>,
+    /// The group had rows.
+    pub(super) exists: bool,
     pub(super) firing: Firing,
 }
 
@@ -63,21 +65,21 @@ impl Results {
         self.layout.firing_columns.is_empty()
     }
 
-    /// Keeps results, some of which failed (by position, ascending).
+    /// Keeps results, some of which failed (by position, ascending), each with whether its group had rows.
     pub(super) fn keep<'a>(
         &'a self,
         columns: &[ArrayRef],
         failed: Vec<(usize, String)>,
-        firings: impl ExactSizeIterator<Item = Firing> + 'a,
+        firings: impl ExactSizeIterator<Item = (bool, Firing)> + 'a,
     ) -> impl Iterator<Item = Fired> + 'a {
         let rows = self.codec.encode(columns, firings.len()).expect("the results of one batch of groups lie below 2 GiB");
         let mut failed = failed.into_iter().peekable();
-        firings.enumerate().map(move |(row, firing)| {
+        firings.enumerate().map(move |(row, (exists, firing))| {
             let result = match failed.next_if(|(position, _)| *position == row) {
                 Some((_, reason)) => Err(reason.into_boxed_str()),
                 None => Ok(rows.value(row).into()),
             };
-            Fired { result, firing }
+            Fired { result, exists, firing }
         })
     }
 

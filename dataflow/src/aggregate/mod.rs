@@ -19,6 +19,7 @@ mod changes;
 pub mod exchange;
 mod final_windows;
 mod fired;
+mod firings;
 pub mod keyed_batch;
 pub mod late;
 pub mod layout;

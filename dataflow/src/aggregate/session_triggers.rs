@@ -328,7 +328,12 @@ impl SessionTriggers {
             self.take(*session);
         }
         touched.iter().chain(&passed).for_each(|session| self.outlive(*session, sessions));
-        self.fresh.retain(|session| self.by_session[*session as usize].fresh);
+        self.fresh.retain(|session| {
+            let state = &mut self.by_session[*session as usize];
+            // The list may hold a place twice, for the session that had it and for the one that has.
+            state.listed &= state.fresh;
+            state.listed
+        });
         if !self.fresh.is_empty() {
             self.ticks.extend(self.trigger.ticks_after(moment(epoch)));
         }
@@ -379,7 +384,7 @@ impl SessionTriggers {
         let columns: Vec<ArrayRef> = sessions.states.evaluate(&all, &mut failed);
         let at = self.epoch;
         let (by_session, lateness) = (&mut self.by_session, self.layout.session_lateness());
-        let firings: Vec<Firing> = due
+        let firings: Vec<(bool, Firing)> = due
             .iter()
             .map(|(session, reason)| {
                 let is_final = sessions.get(*session).end.saturating_add(lateness) <= watermark;
@@ -387,7 +392,7 @@ impl SessionTriggers {
                 state.revision += 1;
                 state.fresh = false;
                 state.finished = is_final;
-                Firing { reason: *reason, revision: state.revision, is_final, at }
+                (sessions.states.exists(*session), Firing { reason: *reason, revision: state.revision, is_final, at })
             })
             .collect();
         for (session, new) in all.iter().zip(self.results.keep(&columns, failed, firings.into_iter())) {
@@ -396,7 +401,7 @@ impl SessionTriggers {
             let shown = &mut self.shown[*session as usize];
             self.lines.extend(shown.drain(..).map(|(bounds, old)| (bounds, old, -1)));
             // All its rows may have been taken back.
-            if !sessions.states.exists(*session) {
+            if !new.exists {
                 continue;
             }
             self.lines.push((bounds, new.clone(), 1));

@@ -1,8 +1,7 @@
 //! # Results as triggers fire
 //!
-//! Rows are added to the group of their window; what comes out, and when, is up to the group's [`Trigger`]. At an epoch's close, for each
-//! group that fired in it, what the last firing of before put out is taken back and what the last firing of the epoch puts out is
-//! given, unless they are equal. A trigger that purges forgets the rows it has put out, so every firing is a result of its own.
+//! Rows are added to the group of their window; when it comes out is up to the group's [`Trigger`], and what, is up to [`super::firings`].
+//! A trigger that purges forgets the rows it has put out, so every firing is a result of its own.
 //!
 //! **Order.** Within an epoch: the ticks of processing time up to it, its rows, its watermark, a flush, the end of windows that no
 //! row can reach. Where rows are counted they are taken in the order of their places (partition, offset), and a group that fires at a
@@ -15,7 +14,8 @@ use arrow::array::{ArrayRef, AsArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Int32Type, Int64Type};
 
-use super::fired::{Fired, Firing, Results};
+use super::fired::Fired;
+use super::firings::{Closing, Due, Firings};
 use super::keyed_batch::{KeyedBatch, Payload};
 use super::layout::AggregateLayout;
 use super::output::{OUTPUT_ROWS, Output, take_in};
@@ -30,8 +30,6 @@ pub(super) struct TriggeredStore {
     /// The trigger's state of each group.
     words: Vec<u64>,
     firings: Firings,
-    /// What each group's last firing put out.
-    shown: Vec<Option<Fired>>,
     waiting: BTreeMap<u64, Vec<KeyedBatch>>,
     /// Moments of processing time at which some group may fire.
     ticks: BTreeSet<i64>,
@@ -44,59 +42,15 @@ pub(super) struct TriggeredStore {
     closing: Option<Closing>,
 }
 
-/// What is known of each group's firings.
-#[derive(Debug)]
-struct Firings {
-    results: Results,
-    purge: bool,
-    by_group: Vec<GroupState>,
-    /// Firings of the epoch that closes; without purge at most one of each group.
-    of_epoch: Vec<(u32, Fired)>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct GroupState {
-    /// Firings so far.
-    revision: u32,
-    /// Rows came since the last of them.
-    fresh: bool,
-    /// It stands in the list of those.
-    listed: bool,
-    /// Rows of the epoch came.
-    touched: bool,
-    /// The watermark has reached the window's end.
-    on_time: bool,
-    /// It has fired for the last time.
-    finished: bool,
-    /// One more than its place among the firings of the epoch.
-    place: u32,
-    /// While rows are counted: one more than the row it fired at last, or the number of times it fired.
-    mark: u32,
-}
-
-#[derive(Debug)]
-struct Closing {
-    epoch: u64,
-    lines: Vec<(Fired, i64)>,
-    /// The group of each line.
-    groups: Vec<u32>,
-    position: usize,
-    gone: Vec<u32>,
-}
-
-/// A group that fires, and the how manieth time it is.
-type Due = (u32, Reason, u32);
-
 impl TriggeredStore {
     pub(super) fn new(layout: Arc<AggregateLayout>) -> Self {
         let firing = layout.firing.clone().expect("a plan that waits for a trigger has one");
         Self {
             table: layout.table(),
             trigger: Trigger::new(&firing.trigger),
-            firings: Firings { results: Results::new(layout.clone()), purge: firing.purge, by_group: Vec::new(), of_epoch: Vec::new() },
+            firings: Firings::new(&layout, firing.purge),
             layout,
             words: Vec::new(),
-            shown: Vec::new(),
             waiting: BTreeMap::new(),
             ticks: BTreeSet::new(),
             fresh: Vec::new(),
@@ -170,7 +124,7 @@ impl TriggeredStore {
         }
         self.end_windows(epoch, watermark);
         self.arm(moment);
-        self.lines(epoch)
+        self.firings.lines(&self.table, epoch)
     }
 
     fn all_groups(&self) -> Vec<u32> {
@@ -179,10 +133,8 @@ impl TriggeredStore {
 
     /// Makes room for the groups of the table.
     fn grow(&mut self) {
-        let groups = self.table.groups().max(self.firings.by_group.len());
-        self.firings.by_group.resize(groups, GroupState::default());
+        let groups = self.firings.grow(self.table.groups());
         self.words.resize(groups * self.trigger.words(), 0);
-        self.shown.resize(groups, None);
     }
 
     fn step(&mut self, group: u32, event: Event) -> Option<Reason> {
@@ -300,7 +252,6 @@ impl TriggeredStore {
             }
             let fires = self.step(*group, Event::Watermark);
             let state = &mut self.firings.by_group[*group as usize];
-            state.on_time = true;
             if fires.is_some() && state.fresh {
                 due.push((*group, Reason::Late, 0));
             }
@@ -311,7 +262,6 @@ impl TriggeredStore {
             for group in self.table.pane_groups(end, false) {
                 let fires = self.step(group, Event::Watermark);
                 let state = &mut self.firings.by_group[group as usize];
-                state.on_time = true;
                 let heard = state.fresh || !(self.firings.purge || self.firings.results.tells_nothing());
                 if fires.is_some() && heard && (state.fresh || self.table.exists(group)) {
                     due.push((group, Reason::Watermark, 0));
@@ -380,47 +330,6 @@ impl TriggeredStore {
         }
     }
 
-    /// The changes that the firings of an epoch are, in order.
-    fn lines(&mut self, epoch: u64) -> Closing {
-        let mut fired = std::mem::take(&mut self.firings.of_epoch);
-        let mut groups: Vec<u32> = fired.iter().map(|(group, _)| *group).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        self.table.sort(&mut groups);
-        for (rank, group) in groups.iter().enumerate() {
-            self.firings.by_group[*group as usize].place = rank as u32;
-        }
-        fired.sort_by_key(|(group, fired)| (self.firings.by_group[*group as usize].place, fired.firing.revision));
-        let mut closing = Closing { epoch, lines: Vec::with_capacity(fired.len()), groups: Vec::new(), position: 0, gone: Vec::new() };
-        for (group, new) in fired {
-            let at = group as usize;
-            self.firings.by_group[at].place = 0;
-            if self.firings.purge {
-                closing.groups.push(group);
-                closing.lines.push((new, 1));
-                continue;
-            }
-            let there = self.table.exists(group);
-            let old = self.shown[at].take();
-            if there && old.as_ref().is_some_and(|old| self.firings.results.same(old, &new)) {
-                self.shown[at] = Some(new);
-                continue;
-            }
-            if let Some(old) = old {
-                closing.groups.push(group);
-                closing.lines.push((old, -1));
-            }
-            if there {
-                closing.groups.push(group);
-                closing.lines.push((new.clone(), 1));
-                self.shown[at] = Some(new);
-            } else {
-                closing.gone.push(group);
-            }
-        }
-        closing
-    }
-
     fn output(&self, groups: &[u32], lines: &[(Fired, i64)]) -> Output {
         let key_columns = match self.table.keys(groups) {
             Some(keys) => {
@@ -440,17 +349,15 @@ impl TriggeredStore {
         ended.iter().for_each(|end| over.extend(self.table.pane_groups(*end, false)));
         for group in &over {
             let at = *group as usize;
-            self.firings.by_group[at] = GroupState::default();
+            self.firings.forget(*group);
             self.words[at * width..(at + 1) * width].fill(0);
-            self.shown[at] = None;
         }
         self.table.release(gone);
         ended.iter().for_each(|end| self.table.release_pane(*end));
         if !over.is_empty() {
             self.fresh.retain(|group| self.firings.by_group[*group as usize].listed);
             let groups = self.table.groups();
-            self.firings.by_group.truncate(groups);
-            self.shown.truncate(groups);
+            self.firings.truncate(groups);
             self.words.truncate(groups * width);
         }
     }
@@ -461,41 +368,8 @@ impl TriggeredStore {
 
     pub(super) fn bytes(&self) -> usize {
         let waiting: usize = self.waiting.values().flatten().map(KeyedBatch::bytes).sum();
-        let shown: usize = self.shown.iter().flatten().map(Fired::bytes).sum();
         let words = self.words.capacity() * 8 + self.fresh.capacity() * 4;
-        self.table.bytes() + waiting + shown + words + self.firings.by_group.capacity() * size_of::<GroupState>()
-    }
-}
-
-impl Firings {
-    /// Notes the results of groups that fire, as they are now; `is_final` is asked with a window's end.
-    fn put_out(&mut self, table: &mut GroupTable, due: &[Due], is_final: impl Fn(i64) -> bool, epoch: u64) {
-        if due.is_empty() {
-            return;
-        }
-        let groups: Vec<u32> = due.iter().map(|(group, ..)| *group).collect();
-        let mut failed = Vec::new();
-        let columns = table.evaluate(&groups, &mut failed);
-        let firings = due.iter().map(|(group, reason, revision)| Firing {
-            reason: *reason,
-            revision: *revision,
-            is_final: is_final(table.pane(*group)),
-            at: epoch,
-        });
-        for (group, new) in groups.iter().zip(self.results.keep(&columns, failed, firings)) {
-            let state = &mut self.by_group[*group as usize];
-            state.finished = new.firing.is_final;
-            match state.place.checked_sub(1).filter(|_| !self.purge) {
-                Some(place) => self.of_epoch[place as usize].1 = new,
-                None => {
-                    self.of_epoch.push((*group, new));
-                    state.place = self.of_epoch.len() as u32;
-                }
-            }
-        }
-        if self.purge {
-            table.clear(&groups);
-        }
+        self.table.bytes() + waiting + words + self.firings.bytes()
     }
 }
 

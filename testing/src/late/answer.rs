@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::fires::fired;
 use super::{Case, Event, Promise, Shape, Strategy};
 use crate::value::{Row, Value};
 
@@ -31,13 +32,20 @@ pub struct Answer {
 
 /// A row as it was judged when it arrived.
 #[derive(Clone, Debug)]
-struct Judged<'a> {
-    event: &'a Event,
-    step: usize,
-    place: (usize, usize, usize),
-    ts: i64,
+pub(super) struct Judged<'a> {
+    pub(super) event: &'a Event,
+    pub(super) step: usize,
+    pub(super) place: (usize, usize, usize),
+    pub(super) ts: i64,
     /// The watermark of the rows before it in its partition, as the query has it.
-    watermark: Option<i64>,
+    pub(super) watermark: Option<i64>,
+}
+
+impl Judged<'_> {
+    /// Of a row that can only be late because it has one.
+    fn its_watermark(&self) -> i64 {
+        self.watermark.expect("only a row with a watermark is late")
+    }
 }
 
 /// The watermark of the rows before each row in its partition, by the row's id. The source's own, without the query's delay.
@@ -63,6 +71,8 @@ pub fn watermarks(case: &Case) -> Watermarks {
 pub fn answer(case: &Case, given: Option<&Watermarks>) -> Answer {
     let mut answer = Answer::default();
     let rows = arrivals(case, given, &mut answer);
+    // Where partitions are passed over, what has come out in the end is all that is known.
+    let fired = case.firing.as_ref().filter(|_| !case.idles()).map(|firing| fired(case, firing, &rows));
     let last = case.steps().saturating_sub(1);
     for step in 0..=last {
         let known: Vec<&Judged<'_>> = rows.iter().filter(|row| row.step <= step).collect();
@@ -72,15 +82,17 @@ pub fn answer(case: &Case, given: Option<&Watermarks>) -> Answer {
             Some(gap) => sessions(case, gap, &known, closed, &mut step_answer),
             None => fixed(case, &known, &mut step_answer),
         };
-        let table: Vec<(i64, i64, Row)> = windows
-            .iter()
-            .filter(|(_, end, _, _)| !case.fin || closed.is_some_and(|closed| *end <= closed))
-            .filter_map(|(start, end, key, rows)| Some((*start, *end, result(case, *start, *end, *key, rows)?)))
-            .collect();
+        let table = match &fired {
+            Some(tables) => tables[step].clone(),
+            None => bag(windows
+                .iter()
+                .filter(|(_, end, _, _)| !case.fin || closed.is_some_and(|closed| *end <= closed))
+                .filter_map(|(start, end, key, rows)| result(case, *start, *end, *key, rows))),
+        };
         if let Some(size) = case.outer {
             answer.outer.push(outer(case, size, &table, closed));
         }
-        answer.tables.push(bag(table.into_iter().map(|(_, _, row)| row)));
+        answer.tables.push(table);
         answer.late.push(std::mem::take(&mut step_answer.late).pop().unwrap_or_default());
         if step == last {
             answer.letters = step_answer.letters;
@@ -97,7 +109,7 @@ fn bag(rows: impl Iterator<Item = Row>) -> Bag {
 }
 
 /// What moves a partition's watermark.
-fn moves(promise: Promise, event: &Event) -> Option<i64> {
+pub(super) fn moves(promise: Promise, event: &Event) -> Option<i64> {
     match promise {
         Promise::Carried => event.mark,
         Promise::Bounded(_) | Promise::Strict => event.ts,
@@ -108,7 +120,7 @@ fn delay(case: &Case, promise: Promise) -> i64 {
     case.own_delay.unwrap_or_else(|| own_delay(promise))
 }
 
-fn own_delay(promise: Promise) -> i64 {
+pub(super) fn own_delay(promise: Promise) -> i64 {
     match promise {
         Promise::Bounded(delay) => delay,
         Promise::Strict => -1,
@@ -144,7 +156,7 @@ fn arrivals<'a>(case: &'a Case, given: Option<&Watermarks>, answer: &mut Answer)
 }
 
 /// The watermark after a step: the least over the partitions that have not ended. `None` before all have one, `i64::MAX` when all have ended.
-fn watermark(case: &Case, step: usize) -> Option<i64> {
+pub(super) fn watermark(case: &Case, step: usize) -> Option<i64> {
     let mut least = Some(i64::MAX);
     for source in &case.sources {
         for partition in source.partitions.iter().filter(|partition| partition.len() > step + 1) {
@@ -180,26 +192,53 @@ fn holds(window: &(i64, i64), time: i64) -> bool {
     window.0 <= time && time < window.1
 }
 
+/// Where a row belongs among windows of a fixed size.
+pub(super) struct Homes {
+    /// The windows that count it.
+    pub(super) counts: Vec<(i64, i64)>,
+    /// Those that it came too late for.
+    missed: Vec<(i64, i64)>,
+    /// How many it corrects.
+    corrected: u64,
+    /// It counts in windows that are not its own.
+    moved: bool,
+}
+
+/// The windows of a row.
+pub(super) fn homes(case: &Case, row: &Judged<'_>) -> Homes {
+    let mut homes = Homes { counts: Vec::new(), missed: Vec::new(), corrected: 0, moved: false };
+    for window in candidates(case.shape, row.ts).into_iter().filter(|window| holds(window, row.ts)) {
+        match row.watermark {
+            Some(watermark) if window.1 + case.lateness <= watermark => homes.missed.push(window),
+            Some(watermark) if window.1 <= watermark => {
+                homes.corrected += 1;
+                homes.counts.push(window);
+            }
+            _ => homes.counts.push(window),
+        }
+    }
+    if let (Strategy::NextWindow, true, Some(watermark)) = (case.strategy, homes.counts.is_empty(), row.watermark) {
+        homes.moved = true;
+        let open: Vec<(i64, i64)> = candidates(case.shape, watermark).into_iter().filter(|window| window.1 > watermark).collect();
+        let first = *open.iter().min_by_key(|window| (window.1, window.0)).expect("some window is open");
+        // Of a cumulation, all that are left.
+        homes.counts = match case.shape {
+            Shape::Cumulate { .. } => open.into_iter().filter(|window| window.0 == first.0).collect(),
+            _ => vec![first],
+        };
+    }
+    homes
+}
+
 /// Windows of a fixed size.
 fn fixed<'a>(case: &Case, rows: &[&Judged<'a>], answer: &mut Answer) -> Vec<Filled<'a>> {
     let mut filled: BTreeMap<(i64, i64, Option<i64>), Vec<&'a Event>> = BTreeMap::new();
     let mut late = Bag::new();
     for row in rows {
         let key = case.keyed.then_some(row.event.key);
-        let mut counts = Vec::new();
-        let mut missed = Vec::new();
-        for window in candidates(case.shape, row.ts).into_iter().filter(|window| holds(window, row.ts)) {
-            match row.watermark {
-                Some(watermark) if window.1 + case.lateness <= watermark => missed.push(window),
-                Some(watermark) if window.1 <= watermark => {
-                    answer.corrected += 1;
-                    counts.push(window);
-                }
-                _ => counts.push(window),
-            }
-        }
-        for window in &missed {
-            let watermark = row.watermark.expect("only a row with a watermark misses a window");
+        let homes = homes(case, row);
+        for window in &homes.missed {
+            let watermark = row.its_watermark();
             *late.entry(late_row(row, *window, watermark)).or_default() += row.event.diff;
             match case.strategy {
                 Strategy::Drop | Strategy::UpdatePrevious => answer.dropped += 1,
@@ -210,17 +249,9 @@ fn fixed<'a>(case: &Case, rows: &[&Judged<'a>], answer: &mut Answer) -> Vec<Fill
                 Strategy::NextWindow => {}
             }
         }
-        if let (Strategy::NextWindow, true, Some(watermark)) = (case.strategy, counts.is_empty(), row.watermark) {
-            answer.moved += 1;
-            let open: Vec<(i64, i64)> = candidates(case.shape, watermark).into_iter().filter(|window| window.1 > watermark).collect();
-            let first = *open.iter().min_by_key(|window| (window.1, window.0)).expect("some window is open");
-            // Of a cumulation, all that are left.
-            counts = match case.shape {
-                Shape::Cumulate { .. } => open.into_iter().filter(|window| window.0 == first.0).collect(),
-                _ => vec![first],
-            };
-        }
-        for (start, end) in counts {
+        answer.corrected += homes.corrected;
+        answer.moved += u64::from(homes.moved);
+        for (start, end) in homes.counts {
             filled.entry((start, end, key)).or_default().push(row.event);
         }
     }
@@ -280,7 +311,7 @@ fn sessions<'a>(case: &Case, gap: i64, rows: &[&Judged<'a>], closed: Option<i64>
                 continue;
             }
             // It is not known to be too late before the watermark has passed its own: until then a session may come to hold it.
-            let watermark = row.watermark.expect("only a row with a watermark is late");
+            let watermark = row.its_watermark();
             if closed.is_none_or(|closed| closed <= watermark) {
                 continue;
             }
@@ -316,7 +347,7 @@ fn late_row(row: &Judged<'_>, window: (i64, i64), watermark: i64) -> Row {
 }
 
 /// The result of a window, if any row is left in it.
-fn result(case: &Case, start: i64, end: i64, key: Option<i64>, rows: &[&Event]) -> Option<Row> {
+pub(super) fn result(case: &Case, start: i64, end: i64, key: Option<i64>, rows: &[&Event]) -> Option<Row> {
     let int = |value: i64| Value::Int(i128::from(value));
     let count: i64 = rows.iter().map(|row| row.diff).sum();
     if count == 0 {
@@ -337,13 +368,13 @@ fn result(case: &Case, start: i64, end: i64, key: Option<i64>, rows: &[&Event]) 
 }
 
 /// Windows over what has come out of the windows: each counts at its last instant.
-fn outer(case: &Case, size: i64, table: &[(i64, i64, Row)], closed: Option<i64>) -> Bag {
+fn outer(case: &Case, size: i64, table: &Bag, closed: Option<i64>) -> Bag {
     let mut groups: BTreeMap<i64, (i128, i128)> = BTreeMap::new();
-    let place = usize::from(case.keyed) + 2;
-    for (_, end, row) in table {
-        let Value::Int(count) = row[place] else { unreachable!("counts are numbers") };
+    let place = usize::from(case.keyed) + 1;
+    for (row, times) in table {
+        let (Value::Time(end), Value::Int(count)) = (&row[place], &row[place + 1]) else { unreachable!("an end and a count") };
         let group = groups.entry((end - 1).div_euclid(size) * size).or_default();
-        *group = (group.0 + 1, group.1 + count);
+        *group = (group.0 + i128::from(*times), group.1 + count * i128::from(*times));
     }
     // Corrections are in time for them.
     let closed = closed.map(|closed| if closed == i64::MAX { closed } else { closed - case.lateness });
@@ -372,6 +403,7 @@ mod tests {
             filter: false,
             late_sink: true,
             outer: None,
+            firing: None,
             chunking: 0,
         }
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidemark_dataflow::report::LateReport;
 
-use super::answer::Bag;
-use super::{Answer, Case, Promise, Strategy, Watermarks, answer, job, watermarks};
+use super::answer::{Bag, moves, own_delay};
+use super::{Answer, Case, Event, Firing, Strategy, Watermarks, answer, job, watermarks};
 use crate::memory::Change;
 use crate::run::{Outcome, run_group};
 use crate::value::{Row, Value};
@@ -21,16 +21,18 @@ pub fn check(case: &Case, processes: usize, workers: usize) -> Result<(), String
     compare(case, &answer(case, given.as_ref()), &outcome).map_err(|wrong| format!("{wrong}\n{processes}x{workers} workers\n{}", job.sql))
 }
 
-/// By which watermarks rows were judged, as the run says itself: each at least that of the rows before it, and no more than that and the
-/// greatest of all.
+/// By which watermarks rows were judged, as the run says itself: each by that of the rows before it in its partition, or, where partitions
+/// are passed over, by more, but no more than what moves the watermark of its source up to its step.
 fn judged(case: &Case, outcome: &Outcome) -> Result<Watermarks, String> {
     let (least, mut found) = (watermarks(case), Watermarks::new());
     for (s, source) in case.sources.iter().enumerate() {
-        let events = || source.partitions.iter().flatten().flatten();
-        let most = events().filter_map(|event| least.get(&event.id).copied().flatten()).max();
-        // A strict promise has the watermark behind the greatest time.
-        let reach =
-            events().filter_map(|event| event.ts.max(event.mark)).max().map(|us| us + i64::from(matches!(source.promise, Promise::Strict)));
+        let most = |id: i64| {
+            let has = |events: &Vec<Event>| events.iter().any(|event| event.id == id);
+            let step = source.partitions.iter().find_map(|steps| steps.iter().position(has))?;
+            let before = source.partitions.iter().flat_map(|steps| steps.iter().take(step + 1)).flatten();
+            let greatest = before.filter_map(|event| moves(source.promise, event)).max();
+            greatest.map(|greatest| greatest - own_delay(source.promise))
+        };
         for change in outcome.written.get(&format!("judged{s}")).map_or(&[][..], Vec::as_slice) {
             let (Value::Int(id), watermark) = (&change.row[0], &change.row[1]) else { return Err("an id is no number".into()) };
             let id = i64::try_from(*id).map_err(|error| error.to_string())?;
@@ -39,7 +41,7 @@ fn judged(case: &Case, outcome: &Outcome) -> Result<Watermarks, String> {
                 _ => None,
             };
             let own = least.get(&id).copied().flatten();
-            let allowed = watermark == own || (source.idle_steps.is_some() && watermark > own && watermark <= most.max(reach));
+            let allowed = watermark == own || (source.idle_steps.is_some() && watermark > own && watermark <= most(id));
             if !allowed {
                 return Err(format!("row {id} was judged by {watermark:?}, its partition had {own:?}"));
             }
@@ -59,7 +61,7 @@ fn compare(case: &Case, expected: &Answer, outcome: &Outcome) -> Result<(), Stri
     }
     let written = |sink: &str| outcome.written.get(sink).map_or(&[][..], Vec::as_slice);
     // When a window comes out depends on when partitions were passed over; what is in it in the end does not.
-    let whole = case.idles() && (case.fin || case.gap().is_some());
+    let whole = case.idles() && (case.fin || case.gap().is_some() || case.firing.is_some());
     let by_step = |sink: &str, tables: &[Bag], whole: bool| match whole {
         true => same(
             sink,
@@ -71,6 +73,7 @@ fn compare(case: &Case, expected: &Answer, outcome: &Outcome) -> Result<(), Stri
     by_step("out", &expected.tables, whole)?;
     if case.fin
         && case.lateness == 0
+        && case.firing.is_none()
         && let Some(taken) = written("out").iter().find(|change| change.diff < 0)
     {
         return Err(format!("a final result was taken back: {taken:?}"));
@@ -210,9 +213,11 @@ pub fn smaller(case: &Case) -> Vec<Case> {
         Case { filter: false, ..case.clone() },
         Case { late_sink: false, ..case.clone() },
         Case { outer: None, ..case.clone() },
+        Case { firing: case.firing.clone().map(|firing| Firing { told: false, ..firing }), ..case.clone() },
+        Case { firing: case.firing.clone().map(|firing| Firing { purge: false, ..firing }), ..case.clone() },
     ] {
-        let same = (plainer.keyed, plainer.lists, plainer.filter, plainer.late_sink, plainer.outer)
-            == (case.keyed, case.lists, case.filter, case.late_sink, case.outer);
+        let same = (plainer.keyed, plainer.lists, plainer.filter, plainer.late_sink, plainer.outer, &plainer.firing)
+            == (case.keyed, case.lists, case.filter, case.late_sink, case.outer, &case.firing);
         if !same {
             out.push(plainer);
         }

@@ -1,11 +1,34 @@
-//! Random cases: disorder, gaps, silence, several sources and partitions, every strategy.
+//! Random cases: disorder, gaps, silence, several sources and partitions, every strategy, triggers.
 
-use super::{Case, Event, Partition, Promise, SECOND, Shape, Source, Strategy};
+use super::{Case, Event, Firing, Partition, Promise, SECOND, Shape, Source, Strategy};
+use crate::oracle::When;
 use crate::random::Random;
 
 /// A random case that depends on the seed only.
 pub fn case(seed: u64) -> Case {
+    random_case(&mut Random::new(seed))
+}
+
+/// A random case with a trigger.
+pub fn triggered(seed: u64) -> Case {
     let mut random = Random::new(seed);
+    let mut case = random_case(&mut random);
+    // Rows of two sources, and what takes rows back, have no order to be counted in.
+    let counts = case.sources.len() == 1 && !case.retracts();
+    let when = loop {
+        let when = When::random(&mut random, 2);
+        if counts || !when.counts() {
+            break when;
+        }
+    };
+    // When partitions are passed over is not known, so it is only known what has come out in the end.
+    let purge = !case.retracts() && !case.idles() && random.chance(30);
+    let told = !case.idles() && random.chance(70);
+    case.firing = Some(Firing { when, purge, told });
+    case
+}
+
+fn random_case(random: &mut Random) -> Case {
     let mut next_id = 0;
     let steps = 1 + random.below(7);
     let two = random.chance(25);
@@ -25,7 +48,7 @@ pub fn case(seed: u64) -> Case {
     let session = matches!(shape, Shape::Session { .. });
     // Which of several rows of one instant was taken back is another matter: see the sessions' own tests.
     let retracts = !session && random.chance(15);
-    let sources: Vec<Source> = (0..if two { 2 } else { 1 }).map(|_| source(&mut random, &mut next_id, steps, retracts)).collect();
+    let sources: Vec<Source> = (0..if two { 2 } else { 1 }).map(|_| source(random, &mut next_id, steps, retracts)).collect();
     let own = !two && sources[0].promise != Promise::Carried && random.chance(20);
     let own_delay = own.then(|| *random.pick(&[0, SECOND, 4 * SECOND, 9 * SECOND]));
     let mut strategy = *random.pick(&[Strategy::Drop, Strategy::UpdatePrevious, Strategy::DeadLetter, Strategy::NextWindow]);
@@ -51,6 +74,7 @@ pub fn case(seed: u64) -> Case {
         filter: random.chance(25),
         late_sink: !retracts && random.chance(50),
         outer,
+        firing: None,
         chunking: random.bits(),
     }
 }

@@ -1,20 +1,25 @@
 //! # Late rows, by the book
 //!
-//! A second oracle, for time alone: sources whose rows come late in every way, one window, every strategy, and what comes out of it,
-//! worked out naively from the definitions in `docs/book/time.md`. It shares no code with the engine nor with [`crate::oracle`].
+//! A second oracle, for time alone: sources whose rows come late in every way, one window, every strategy and trigger, and what comes out
+//! of it, worked out naively from the definitions in `docs/book/time.md`. It shares no code with the engine nor with [`crate::oracle`].
 //!
 //! [`Case`] is a list of events in the order they arrive; [`answer`] says which rows stand after each step, which come out late and what
 //! became of them; [`check()`] runs the same in SQL and compares, change by change.
 
 mod answer;
 mod check;
+mod fires;
 mod generate;
+mod search;
 mod sql;
 
 pub use answer::{Answer, Bag, Watermarks, answer, watermarks};
 pub use check::{check, smaller};
-pub use generate::case;
+pub use generate::{case, triggered};
+pub use search::search;
 pub use sql::{job, rows, statements};
+
+use crate::oracle::When;
 
 /// A second in microseconds.
 pub const SECOND: i64 = 1_000_000;
@@ -107,6 +112,17 @@ pub enum Strategy {
     NextWindow,
 }
 
+/// When results come out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Firing {
+    /// TRIGGER.
+    pub when: When,
+    /// FIRE AND PURGE.
+    pub purge: bool,
+    /// The columns that tell of the firing are selected too.
+    pub told: bool,
+}
+
 /// One query over some sources, whatever the number of workers.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -132,6 +148,8 @@ pub struct Case {
     pub late_sink: bool,
     /// Windows of this size over the windows.
     pub outer: Option<i64>,
+    /// When results come out; `None`: as EMIT says.
+    pub firing: Option<Firing>,
     /// Where rows of a step are cut into chunks.
     pub chunking: u64,
 }

@@ -29,8 +29,12 @@ pub fn statements(case: &Case) -> String {
         from = "both".to_owned();
     }
     let query = query(case, &from);
-    let emit = if case.fin { "FINAL" } else { "CHANGES" };
-    sql.push_str(&format!("CREATE SINK out WITH (connector = 'test') AS {query} EMIT {emit};\n"));
+    let emit = match (&case.firing, case.fin) {
+        (Some(_), true) => "",
+        (None, true) => " EMIT FINAL",
+        (_, false) => " EMIT CHANGES",
+    };
+    sql.push_str(&format!("CREATE SINK out WITH (connector = 'test') AS {query}{emit};\n"));
     if case.late_sink {
         let columns = "id, ts, window_start, window_end, _watermark, _lateness_us";
         sql.push_str(&format!("CREATE SINK late WITH (connector = 'test') AS SELECT {columns} FROM LATE(({query}));\n"));
@@ -43,12 +47,15 @@ pub fn statements(case: &Case) -> String {
             "CREATE VIEW inside AS {};\n\
              CREATE SINK outside WITH (connector = 'test') AS \
              SELECT window_start, count(*) AS windows, sum(n) AS total FROM inside WINDOW TUMBLING({}ms, at) EMIT FINAL;\n",
-            query.replacen("window_start, window_end", "window_time AS at", 1),
+            query.replacen("window_start, window_end", "window_time AS at", 1).replace(TOLD, ""),
             size / 1_000
         ));
     }
     sql
 }
+
+/// The columns that tell of a firing.
+const TOLD: &str = ", _trigger_reason, _revision, _is_final, _fired_at";
 
 fn query(case: &Case, from: &str) -> String {
     let ms = |us: i64| format!("{}ms", us / 1_000);
@@ -74,10 +81,17 @@ fn query(case: &Case, from: &str) -> String {
     let key = if case.keyed { "k, " } else { "" };
     let lists = if case.lists { ", array_agg(id ORDER BY id) AS ids" } else { "" };
     let filter = if case.filter { " WHERE v % 2 = 0" } else { "" };
+    let (mut told, mut trigger) = ("", String::new());
+    if let Some(firing) = &case.firing {
+        let when = firing.when.sql();
+        let when = if case.gap().is_some() { when.replace("ON WATERMARK", "ON SESSION_END") } else { when };
+        trigger = format!(" TRIGGER {when}{}", if firing.purge { " FIRE AND PURGE" } else { "" });
+        told = if firing.told { TOLD } else { "" };
+    }
     let by = if case.keyed { " GROUP BY k" } else { "" };
     format!(
-        "SELECT {key}window_start, window_end, count(*) AS n, sum(v) AS s, max(v) AS m{lists} FROM {from}{filter} \
-         WINDOW {shape} ON EVENT_TIME(ts){own}{lateness} LATE_DATA_STRATEGY {strategy}{by}"
+        "SELECT {key}window_start, window_end, count(*) AS n, sum(v) AS s, max(v) AS m{lists}{told} FROM {from}{filter} \
+         WINDOW {shape} ON EVENT_TIME(ts){own}{trigger}{lateness} LATE_DATA_STRATEGY {strategy}{by}"
     )
 }
 

@@ -18,5 +18,5 @@ pub use generate::{COLUMNS, Case, Generator, Partition, Source, Step, windowed};
 pub use relation::{GroupBy, Input, InputRow, Relation, evaluate};
 pub use session::{Session, sessions};
 pub use sql::{Nesting, Statement, statement};
-pub use triggers::{Triggered, When};
+pub use triggers::{Happening, When};
 pub use window::{Shape, Spelling, Window};
