@@ -17,12 +17,12 @@ use arrow::compute::{concat, interleave, take};
 use super::keyed_batch::KeyedBatch;
 use super::layout::AggregateLayout;
 use super::limited::{LimitReport, Limited, Standing};
-use super::output::{GroupError, OUTPUT_ROWS, Output, add, describe};
+use super::output::{Emission, GroupError, OUTPUT_ROWS, Output, add, describe};
 use crate::state::group_table::GroupTable;
 use crate::state::key_rows::KeyRows;
 
 /// No old result.
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(super) struct ChangesStore {
@@ -93,7 +93,7 @@ impl ChangesStore {
         if even_empty {
             let keys = KeyRows::Unit(1);
             store.locate(&keys, &keys.hashes(), None);
-            store.touch();
+            store.touch(None);
         }
         store
     }
@@ -124,10 +124,15 @@ impl ChangesStore {
         self.by_group.resize(self.table.groups().max(self.by_group.len()), UNTOUCHED);
     }
 
-    /// Remembers the results of groups that are about to change.
-    fn touch(&mut self) {
+    /// Remembers the results of groups that are about to change. Those of windows that have not come out yet, by the panes, have none; all of
+    /// them are looked at when their window closes, if they cannot have gone before.
+    fn touch(&mut self, panes: Option<&[i64]>) {
         let mut shown = Vec::new();
-        for group in &self.groups {
+        let open = self.due.zip(panes).filter(|_| !self.table.counted());
+        for (row, group) in self.groups.iter().enumerate() {
+            if open.is_some_and(|(before, panes)| panes[row] > before) {
+                continue;
+            }
             let state = &mut self.by_group[*group as usize];
             if state.round != self.round {
                 state.round = self.round;
@@ -158,11 +163,11 @@ impl ChangesStore {
                 }
                 self.groups = kept.iter().map(|row| self.groups[*row as usize]).collect();
                 let batch = batch.take(&UInt32Array::from(kept));
-                self.touch();
+                self.touch(batch.panes.as_deref());
                 return add(&mut self.table, &self.layout, &batch, &self.groups);
             }
         }
-        self.touch();
+        self.touch(batch.panes.as_deref());
         add(&mut self.table, &self.layout, batch, &self.groups);
     }
 
@@ -185,13 +190,7 @@ impl ChangesStore {
                 touched.dedup();
             }
             self.table.sort(&mut touched);
-            let parts = std::mem::take(&mut self.old);
-            let old = (0..parts.first().map_or(0, Vec::len))
-                .map(|column| {
-                    let parts: Vec<&dyn Array> = parts.iter().map(|columns| columns[column].as_ref()).collect();
-                    concat(&parts).expect("results of one aggregate have one type")
-                })
-                .collect();
+            let old = joined(&std::mem::take(&mut self.old));
             self.closing = Some(Closing { epoch, touched, position: 0, old });
         }
         let mut closing = self.closing.take().expect("set above");
@@ -216,7 +215,7 @@ impl ChangesStore {
             return Vec::new();
         }
         self.groups = going.iter().map(|(group, _)| *group).collect();
-        self.touch();
+        self.touch(None);
         // All of them are handed on.
         self.touched.clear();
         for (group, standing) in &going {
@@ -257,79 +256,21 @@ impl ChangesStore {
 
     /// The changes of some groups that were touched.
     fn changes(&self, groups: &[u32], old: &[ArrayRef]) -> Output {
-        let Some(keys) = self.table.keys(groups) else {
-            return Output {
-                rows: arrow::array::RecordBatch::new_empty(self.layout.output().clone()),
-                diffs: None,
-                errors: vec![],
-                homeless: vec![],
-                more: false,
-            };
-        };
+        let Some(keys) = self.table.keys(groups) else { return Emission::new(&self.layout).finish(false) };
         let ends: Vec<i64> = groups.iter().map(|group| self.table.pane(*group)).collect();
-        let key_columns = self.layout.key_columns(&keys, &ends);
         let mut failed = Vec::new();
         let new = self.table.evaluate(groups, &mut failed);
-        let mut failed = failed.into_iter().peekable();
-        let olds: Vec<u32> = groups.iter().map(|group| self.by_group[*group as usize].old).collect();
-        let before: Option<Vec<ArrayRef>> = olds.iter().any(|old| *old != NONE).then(|| {
-            let rows: UInt32Array = olds.iter().map(|old| (*old != NONE).then_some(*old)).collect();
-            old.iter().map(|column| take(column, &rows, None).expect("old results lie within")).collect()
-        });
-        let same: Option<BooleanArray> = before.as_ref().map(|before| equal_rows(before, &new, groups.len()));
-
-        let (mut picks, mut diffs, mut errors) = (Vec::with_capacity(groups.len()), Vec::with_capacity(groups.len()), Vec::new());
-        for (row, group) in groups.iter().enumerate() {
-            let failure = failed.next_if(|(position, _)| *position == row).map(|(_, reason)| reason);
-            let there = (self.even_empty || self.table.exists(*group)) && self.by_group[*group as usize].standing != Standing::Gone;
-            let failure = failure.filter(|_| there);
-            let was = olds[row] != NONE;
-            let old_failure = if was { self.old_errors.get(&olds[row]) } else { None };
-            if let (Some(old), Some(new)) = (old_failure, &failure)
-                && old == new
-            {
-                continue;
-            }
-            let unchanged = was && there && old_failure.is_none() && failure.is_none();
-            if unchanged && same.as_ref().is_some_and(|same| same.value(row)) {
-                continue;
-            }
-            match old_failure {
-                Some(reason) => {
-                    errors.push(GroupError { group: describe(&self.layout, &key_columns, row), reason: reason.clone(), diff: -1 });
-                }
-                None if was => {
-                    picks.push((0, row));
-                    diffs.push(-1);
-                }
-                None => {}
-            }
-            match failure {
-                Some(reason) => errors.push(GroupError { group: describe(&self.layout, &key_columns, row), reason, diff: 1 }),
-                None if there => {
-                    picks.push((1, row));
-                    diffs.push(1);
-                }
-                None => {}
-            }
-        }
-        let rows: UInt32Array = picks.iter().map(|(_, row)| *row as u32).collect::<Vec<_>>().into();
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(key_columns.len() + new.len());
-        let all = picks.len() == groups.len() && before.is_none();
-        if all {
-            columns.extend(key_columns);
-            columns.extend(new);
-        } else {
-            columns.extend(key_columns.iter().map(|column| take(column, &rows, None).expect("rows lie within")));
-            columns.extend(new.iter().enumerate().map(|(position, column)| match &before {
-                None => take(column, &rows, None).expect("rows lie within"),
-                Some(before) => {
-                    interleave(&[before[position].as_ref(), column.as_ref()], &picks).expect("results of one aggregate have one type")
-                }
-            }));
-        }
-        let diffs = diffs.contains(&-1).then_some(diffs);
-        Output { rows: self.layout.batch(columns, picks.len()), diffs, errors, homeless: vec![], more: false }
+        let here = |group: u32| (self.even_empty || self.table.exists(group)) && self.by_group[group as usize].standing != Standing::Gone;
+        let results = Results {
+            key_columns: self.layout.key_columns(&keys, &ends),
+            olds: groups.iter().map(|group| self.by_group[*group as usize].old).collect(),
+            old,
+            old_errors: &self.old_errors,
+            new,
+            failed,
+            there: groups.iter().map(|group| here(*group)).collect(),
+        };
+        results.changes(&self.layout)
     }
 
     /// Ends the round: forgets groups that are gone and windows that no row can reach.
@@ -402,6 +343,99 @@ impl ChangesStore {
         let limited = self.limited.as_ref().map_or(0, |limited| limited.bytes());
         self.table.bytes() + limited + waiting + self.by_group.capacity() * size_of::<GroupState>()
     }
+}
+
+/// Results of groups as they were and as they are.
+pub(super) struct Results<'a> {
+    /// The key columns of the groups.
+    pub(super) key_columns: Vec<ArrayRef>,
+    /// Where the old result of each stands in `old`, or [`NONE`].
+    pub(super) olds: Vec<u32>,
+    pub(super) old: &'a [ArrayRef],
+    /// Old results that were errors.
+    pub(super) old_errors: &'a BTreeMap<u32, String>,
+    /// The result of each group now.
+    pub(super) new: Vec<ArrayRef>,
+    /// Those of them that are errors, by position, ascending.
+    pub(super) failed: Vec<(usize, String)>,
+    /// Whether each group is there.
+    pub(super) there: Vec<bool>,
+}
+
+impl Results<'_> {
+    /// What has changed: old results that are taken back, new ones that come out.
+    pub(super) fn changes(self, layout: &AggregateLayout) -> Output {
+        let Self { key_columns, olds, old, old_errors, new, failed, there } = self;
+        let groups = olds.len();
+        let mut failed = failed.into_iter().peekable();
+        let before: Option<Vec<ArrayRef>> = olds.iter().any(|old| *old != NONE).then(|| {
+            let rows: UInt32Array = olds.iter().map(|old| (*old != NONE).then_some(*old)).collect();
+            old.iter().map(|column| take(column, &rows, None).expect("old results lie within")).collect()
+        });
+        let same: Option<BooleanArray> = before.as_ref().map(|before| equal_rows(before, &new, groups));
+
+        let (mut picks, mut diffs, mut errors) = (Vec::with_capacity(groups), Vec::with_capacity(groups), Vec::new());
+        for (row, there) in there.into_iter().enumerate() {
+            let failure = failed.next_if(|(position, _)| *position == row).map(|(_, reason)| reason);
+            let failure = failure.filter(|_| there);
+            let was = olds[row] != NONE;
+            let old_failure = if was { old_errors.get(&olds[row]) } else { None };
+            if let (Some(old), Some(new)) = (old_failure, &failure)
+                && old == new
+            {
+                continue;
+            }
+            let unchanged = was && there && old_failure.is_none() && failure.is_none();
+            if unchanged && same.as_ref().is_some_and(|same| same.value(row)) {
+                continue;
+            }
+            match old_failure {
+                Some(reason) => {
+                    errors.push(GroupError { group: describe(layout, &key_columns, row), reason: reason.clone(), diff: -1 });
+                }
+                None if was => {
+                    picks.push((0, row));
+                    diffs.push(-1);
+                }
+                None => {}
+            }
+            match failure {
+                Some(reason) => errors.push(GroupError { group: describe(layout, &key_columns, row), reason, diff: 1 }),
+                None if there => {
+                    picks.push((1, row));
+                    diffs.push(1);
+                }
+                None => {}
+            }
+        }
+        let rows: UInt32Array = picks.iter().map(|(_, row)| *row as u32).collect::<Vec<_>>().into();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(key_columns.len() + new.len());
+        let all = picks.len() == groups && before.is_none();
+        if all {
+            columns.extend(key_columns);
+            columns.extend(new);
+        } else {
+            columns.extend(key_columns.iter().map(|column| take(column, &rows, None).expect("rows lie within")));
+            columns.extend(new.iter().enumerate().map(|(position, column)| match &before {
+                None => take(column, &rows, None).expect("rows lie within"),
+                Some(before) => {
+                    interleave(&[before[position].as_ref(), column.as_ref()], &picks).expect("results of one aggregate have one type")
+                }
+            }));
+        }
+        let diffs = diffs.contains(&-1).then_some(diffs);
+        Output { rows: layout.batch(columns, picks.len()), diffs, errors, homeless: vec![], more: false }
+    }
+}
+
+/// Columns that were made in parts.
+pub(super) fn joined(parts: &[Vec<ArrayRef>]) -> Vec<ArrayRef> {
+    (0..parts.first().map_or(0, Vec::len))
+        .map(|column| {
+            let parts: Vec<&dyn Array> = parts.iter().map(|columns| columns[column].as_ref()).collect();
+            concat(&parts).expect("results of one aggregate have one type")
+        })
+        .collect()
 }
 
 /// For each row, whether all columns hold equal values, null being equal to null.

@@ -43,6 +43,9 @@ pub(crate) enum Partial {
     Below(f64),
 }
 
+/// Panes of a window from which on one row in each of its windows costs more than putting together those that change.
+const PANES_SLIDING: i64 = if cfg!(test) { 2 } else { 16 };
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct AggregateLayout {
@@ -173,7 +176,7 @@ impl AggregateLayout {
         let firing = window.and_then(|window| window.firing.clone()).filter(|_| emit == Emit::Triggered);
         let places: Vec<usize> = firing.iter().flat_map(|firing| &firing.places).map(|place| payload.position(place)).collect();
         let payload_exprs = payload.0.iter().map(|expr| unique.position(expr)).collect();
-        Ok(Self {
+        let mut layout = Self {
             exprs: unique.0,
             key_exprs,
             time_expr,
@@ -203,7 +206,10 @@ impl AggregateLayout {
             make,
             input: input.clone(),
             output,
-        })
+        };
+        // Whether a sum of parts has rows is told by their number.
+        layout.counted |= layout.slides();
+        Ok(layout)
     }
 
     /// The schema of what comes out.
@@ -216,8 +222,24 @@ impl AggregateLayout {
         self.key_columns.is_empty() && self.window.is_none() && !self.aggregates.is_empty()
     }
 
+    /// Whether a row is kept once for its pane, though it is in many windows whose results change: those that change are put together
+    /// when they do ([`super::sliding`]).
+    pub(crate) fn slides(&self) -> bool {
+        let overlaps = |window: WindowLayout| {
+            matches!(window.panes.kind(), WindowKind::Hop { .. }) && window.panes.panes_per_window() >= PANES_SLIDING
+        };
+        // What cannot be added up in parts is not put together of panes.
+        self.window.is_some_and(overlaps)
+            && self.partial != Partial::Never
+            && self.limits.is_none()
+            && (self.emit == Emit::Changes || self.stays_open())
+    }
+
     /// Whether state is kept for each window rather than for each pane.
     pub(crate) fn per_window(&self) -> bool {
+        if self.slides() {
+            return false;
+        }
         match self.emit {
             Emit::Changes | Emit::Triggered => true,
             Emit::Final => self.stays_open(),

@@ -180,6 +180,9 @@ impl LocalHalf {
             let several = !matches!(window.panes.kind(), WindowKind::Tumble { .. } | WindowKind::Attached) && layout.per_window();
             if in_time && !several {
                 prepared.panes = Some(assigned.panes);
+            } else if let Some(late) = all_count(&layout, window, &assigned.panes, watermarks) {
+                pushed.late = late;
+                prepared.panes = Some(assigned.panes);
             } else {
                 let mut judged = judge(&layout, window, &assigned.panes, watermarks);
                 pushed.late = judged.late;
@@ -335,6 +338,47 @@ fn in_time_for_all(least: i64, watermarks: RowWatermarks<'_>) -> bool {
     admit(least, greatest, 0) == Admission::InTime
 }
 
+impl RowWatermarks<'_> {
+    fn of(&self, row: usize) -> i64 {
+        match self {
+            Self::None => i64::MIN,
+            Self::Constant(watermark) => *watermark,
+            Self::Each(each) => each[row],
+        }
+    }
+}
+
+/// Whether a pane says all there is to say of a row that counts for all its windows.
+fn pane_is_all(layout: &AggregateLayout, window: &WindowLayout) -> bool {
+    !layout.per_window() || matches!(window.panes.kind(), WindowKind::Tumble { .. } | WindowKind::Attached)
+}
+
+/// Notes the windows that had closed when a row came that counts for all windows of its pane.
+fn note_corrected(window: &WindowLayout, pane: i64, watermark: i64, late: &mut LateRows) {
+    if pane <= watermark {
+        for end in window.panes.windows(pane).take_while(|end| *end <= watermark) {
+            late.note(Fate::Corrects, watermark.saturating_sub(end));
+        }
+    }
+}
+
+/// What is to be noted of rows each of which counts for all windows of its pane, though some are late; `None` when there are others.
+/// Such rows are sent as they stand.
+fn all_count(layout: &AggregateLayout, window: &WindowLayout, assigned: &[i64], watermarks: RowWatermarks<'_>) -> Option<LateRows> {
+    if !pane_is_all(layout, window) {
+        return None;
+    }
+    let mut late = LateRows::default();
+    for (row, pane) in assigned.iter().enumerate() {
+        let watermark = watermarks.of(row);
+        if admit(*pane, watermark, window.lateness_us) == Admission::TooLate {
+            return None;
+        }
+        note_corrected(window, *pane, watermark, &mut late);
+    }
+    Some(late)
+}
+
 #[derive(Default)]
 struct Judged {
     rows: Vec<u32>,
@@ -351,15 +395,12 @@ fn judge(layout: &AggregateLayout, window: &WindowLayout, assigned: &[i64], wate
     let mut left = Vec::new();
     // A row in time for the first window of its pane is so for all: it is sent by its pane, where that says all there is to say.
     let panes_are_windows = matches!(window.panes.kind(), WindowKind::Tumble { .. } | WindowKind::Attached);
-    let pane_is_all = !layout.per_window() || panes_are_windows;
+    let pane_is_all = pane_is_all(layout, window);
     for (row, pane) in assigned.iter().enumerate() {
-        let watermark = match watermarks {
-            RowWatermarks::None => i64::MIN,
-            RowWatermarks::Constant(watermark) => watermark,
-            RowWatermarks::Each(each) => each[row],
-        };
+        let watermark = watermarks.of(row);
         let row = row as u32;
-        if pane_is_all && admit(*pane, watermark, window.lateness_us) == Admission::InTime {
+        if pane_is_all && admit(*pane, watermark, window.lateness_us) != Admission::TooLate {
+            note_corrected(window, *pane, watermark, &mut judged.late);
             judged.rows.push(row);
             judged.panes.push(*pane);
             continue;

@@ -39,6 +39,7 @@ mod session_store;
 mod session_tests;
 mod session_triggers;
 mod sessions;
+mod sliding;
 #[cfg(test)]
 mod speed_tests;
 mod store;

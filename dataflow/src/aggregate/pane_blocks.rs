@@ -7,9 +7,12 @@
 
 use std::collections::BTreeSet;
 
+use arrow::array::ArrayRef;
+
 use super::layout::AggregateLayout;
 use super::panes::Panes;
 use crate::state::group_table::GroupTable;
+use crate::state::key_rows::KeyRows;
 
 /// Panes of a block, blocks of a larger one.
 const FAN: i64 = if cfg!(test) { 2 } else { 8 };
@@ -98,6 +101,25 @@ impl PaneBlocks {
                 let (below, above) = self.levels.split_at_mut(level);
                 add_pane(&below[level - 1].table, part, &mut above[0].table, Some(end), &mut groups);
             }
+        }
+    }
+
+    /// Adds to the blocks that are summed up what is added to a pane: states of keys that each stand once.
+    pub(super) fn add(&mut self, panes: Panes, pane: i64, keys: &KeyRows, hashes: &[u64], partials: &[ArrayRef], groups: &mut Vec<u32>) {
+        for level in &mut self.levels {
+            let end = panes.block(pane, level.length);
+            if level.built.contains(&end) {
+                level.table.locate(keys, hashes, Some(&vec![end; keys.len()]), groups);
+                level.table.merge(groups, partials);
+            }
+        }
+    }
+
+    /// Forgets all blocks.
+    pub(super) fn reset(&mut self) {
+        for level in &mut self.levels {
+            level.built.clear();
+            level.table.reset();
         }
     }
 

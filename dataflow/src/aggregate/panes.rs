@@ -153,6 +153,11 @@ impl Panes {
         (time - self.offset).rem_euclid(length) == 0
     }
 
+    /// The end of the stretch of some length, a whole number of panes, that a pane lies in.
+    pub fn block(&self, pane: i64, length: i64) -> i64 {
+        pane + (self.offset - pane).rem_euclid(length)
+    }
+
     /// A column of the window with an end. For attached windows the start is not known here and is not asked for.
     pub fn column(&self, column: WindowColumn, end: i64) -> i64 {
         match column {

@@ -14,6 +14,7 @@ use super::layout::AggregateLayout;
 use super::limited::LimitReport;
 use super::output::Output;
 use super::session_store::SessionStore;
+use super::sliding::SlidingStore;
 use super::triggered::TriggeredStore;
 
 /// Groups of one worker.
@@ -29,6 +30,7 @@ enum Kind {
     Changes(Box<ChangesStore>),
     Sessions(Box<SessionStore>),
     Triggered(Box<TriggeredStore>),
+    Sliding(Box<SlidingStore>),
 }
 
 impl Store {
@@ -42,6 +44,7 @@ impl Store {
     pub fn among(layout: Arc<AggregateLayout>, owns_empty: bool, workers: usize) -> Self {
         let kind = match layout.emit {
             _ if layout.session_gap().is_some() => Kind::Sessions(Box::new(SessionStore::new(layout))),
+            _ if layout.slides() => Kind::Sliding(Box::new(SlidingStore::new(layout))),
             Emit::Final if layout.stays_open() => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty, workers))),
             Emit::Final => Kind::Final(Box::new(FinalStore::new(layout, owns_empty))),
             Emit::Triggered => Kind::Triggered(Box::new(TriggeredStore::new(layout))),
@@ -64,6 +67,7 @@ impl Store {
             Kind::Changes(store) => store.absorb(epoch, batch),
             Kind::Sessions(store) => store.absorb(epoch, batch),
             Kind::Triggered(store) => store.absorb(epoch, batch),
+            Kind::Sliding(store) => store.absorb(epoch, batch),
         }
     }
 
@@ -74,6 +78,7 @@ impl Store {
             Kind::Final(_) | Kind::Triggered(_) => {}
             Kind::Changes(store) => store.advance(frontier),
             Kind::Sessions(store) => store.advance(frontier),
+            Kind::Sliding(store) => store.advance(frontier),
         }
     }
 
@@ -89,6 +94,7 @@ impl Store {
             Kind::Changes(store) => store.close(epoch, watermark),
             Kind::Sessions(store) => store.close(epoch, watermark),
             Kind::Triggered(store) => store.close(epoch, watermark),
+            Kind::Sliding(store) => store.close(epoch, watermark),
         };
         if !output.more {
             self.closed = Some(epoch);
@@ -100,7 +106,7 @@ impl Store {
     /// session is.
     pub fn take_too_late(&mut self) -> LateRows {
         match &mut self.kind {
-            Kind::Final(_) | Kind::Changes(_) | Kind::Triggered(_) => LateRows::default(),
+            Kind::Final(_) | Kind::Changes(_) | Kind::Triggered(_) | Kind::Sliding(_) => LateRows::default(),
             Kind::Sessions(store) => store.take_too_late(),
         }
     }
@@ -108,7 +114,7 @@ impl Store {
     /// All groups that have something new shall come out when an epoch closes, where a trigger says when groups do.
     pub fn flush(&mut self, epoch: u64) {
         match &mut self.kind {
-            Kind::Final(_) | Kind::Changes(_) => {}
+            Kind::Final(_) | Kind::Changes(_) | Kind::Sliding(_) => {}
             Kind::Sessions(store) => store.flush(epoch),
             Kind::Triggered(store) => store.flush(epoch),
         }
@@ -117,7 +123,7 @@ impl Store {
     /// The next epoch that must be closed for a trigger or a limit of processing time, even if no rows come in it.
     pub fn next_tick(&self) -> Option<u64> {
         match &self.kind {
-            Kind::Final(_) => None,
+            Kind::Final(_) | Kind::Sliding(_) => None,
             Kind::Changes(store) => store.next_due(),
             Kind::Sessions(store) => store.next_tick(),
             Kind::Triggered(store) => store.next_tick(),
@@ -133,14 +139,14 @@ impl Store {
     pub fn take_limit_report(&mut self) -> Option<LimitReport> {
         match &mut self.kind {
             Kind::Changes(store) => store.take_limit_report(),
-            Kind::Final(_) | Kind::Sessions(_) | Kind::Triggered(_) => None,
+            Kind::Final(_) | Kind::Sessions(_) | Kind::Triggered(_) | Kind::Sliding(_) => None,
         }
     }
 
     /// The next epoch at which a window of processing time ends, where a trigger tells of it.
     pub fn next_end(&self) -> Option<u64> {
         match &self.kind {
-            Kind::Final(_) | Kind::Changes(_) => None,
+            Kind::Final(_) | Kind::Changes(_) | Kind::Sliding(_) => None,
             Kind::Sessions(store) => store.next_end(),
             Kind::Triggered(store) => store.next_end(),
         }
@@ -153,6 +159,7 @@ impl Store {
             Kind::Changes(store) => store.groups(),
             Kind::Sessions(store) => store.groups(),
             Kind::Triggered(store) => store.groups(),
+            Kind::Sliding(store) => store.groups(),
         }
     }
 
@@ -163,6 +170,7 @@ impl Store {
             Kind::Changes(store) => store.bytes(),
             Kind::Sessions(store) => store.bytes(),
             Kind::Triggered(store) => store.bytes(),
+            Kind::Sliding(store) => store.bytes(),
         }
     }
 }

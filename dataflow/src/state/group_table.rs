@@ -26,6 +26,16 @@ struct Home {
     key: u32,
 }
 
+/// What [`GroupTable::find`] found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The positions of keys that are there, ascending.
+    pub positions: Vec<u32>,
+    /// The group of each.
+    pub groups: Vec<u32>,
+    numbers: Vec<u32>,
+}
+
 #[derive(Debug, Default)]
 struct Pane {
     keys: KeyTable,
@@ -102,6 +112,21 @@ impl GroupTable {
             }
         }
         self.states.resize(self.homes.len());
+    }
+
+    /// Of some keys those that a pane has: their positions, and their groups.
+    pub fn find(&self, pane: i64, keys: &KeyRows, hashes: &[u64], found: &mut Found) {
+        found.positions.clear();
+        found.groups.clear();
+        let Some(table) = self.panes.get(&pane) else { return };
+        found.numbers.clear();
+        table.keys.find(keys, hashes, &mut found.numbers);
+        for (position, number) in (0..).zip(&found.numbers) {
+            if *number != NONE {
+                found.positions.push(position);
+                found.groups.push(table.groups[*number as usize]);
+            }
+        }
     }
 
     /// Rows whose panes alternate: each pane's rows together.

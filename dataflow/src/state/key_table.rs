@@ -181,6 +181,44 @@ impl KeyTable {
         intern_nullable(&mut self.index, &mut self.null, keys.nulls(), hashes, rows, ids, side);
     }
 
+    /// Appends the number of each row's key to `ids`, `u32::MAX` for keys that are not known.
+    pub fn find(&self, keys: &KeyRows, hashes: &[u64], ids: &mut Vec<u32>) {
+        match (keys, &self.keys) {
+            (KeyRows::Unit(rows), _) => ids.resize(ids.len() + rows, if self.len > 0 { 0 } else { NONE }),
+            (_, Keys::Unknown) => ids.resize(ids.len() + keys.len(), NONE),
+            (KeyRows::Words(words), Keys::Words(_)) => {
+                // The hash is a bijection.
+                let found = (0..words.len()).map(|row| self.find_one(words.is_null(row), hashes[row], |_| true));
+                ids.extend(found);
+            }
+            (KeyRows::Bytes(bytes), Keys::Bytes { data, spans, .. }) => {
+                let found = (0..bytes.len())
+                    .map(|row| self.find_one(bytes.is_null(row), hashes[row], |id| spans[id as usize].of(data) == bytes.value(row)));
+                ids.extend(found);
+            }
+            _ => panic!("a key table holds keys of one encoding"),
+        }
+    }
+
+    fn find_one(&self, null: bool, hash: u64, same: impl Fn(u32) -> bool) -> u32 {
+        if null {
+            return self.null;
+        }
+        let entries = self.index.entries.as_slice();
+        if entries.is_empty() {
+            return NONE;
+        }
+        let mask = entries.len() - 1;
+        let mut slot = hash as usize & mask;
+        loop {
+            let entry = entries[slot];
+            if entry.id == NONE || (entry.hash == hash && same(entry.id)) {
+                return entry.id;
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+
     /// The keys with some numbers, in their order.
     pub fn rows(&self, ids: &[u32]) -> KeyRows {
         let null = self.null != NONE && ids.contains(&self.null);
