@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tidemark_dataflow::report::{PartitionReport, RunReport};
 use tidemark_planner::explain::explain;
-use tidemark_planner::plan::{PhysicalPlan, TimeDomain, WatermarkPlan, WatermarkStrategy};
+use tidemark_planner::plan::{
+    Emit, OverPlan, PhysicalOp, PhysicalPlan, TimeDomain, WatermarkPlan, WatermarkStrategy, WindowKind, WindowPlan,
+};
 
 use crate::figures;
 
@@ -46,25 +48,54 @@ pub(crate) fn held(plan: &PhysicalPlan, report: &RunReport, now_us: u64) -> Vec<
         let name = lines.iter().find(|line| line.id.0 == node).map_or("", |line| line.name);
         format!("n{node} {name}")
     };
-    let mut all = Vec::new();
-    let mut told: Vec<WatermarkPlan> = Vec::new();
+    // What waits for the same watermark for the same reason is told once.
+    let mut waiting: Vec<(&WatermarkPlan, &str, Vec<String>)> = Vec::new();
     for node in plan.nodes() {
-        for watermark in node.op.watermarks() {
-            if watermark.domain == TimeDomain::EventTime && !told.contains(watermark) {
-                all.extend(watermark_held(plan, report, watermark, title(node.id.0), now_us));
-                told.push(watermark.clone());
+        let waits = waits(&node.op);
+        for watermark in node.op.watermarks().into_iter().filter(|watermark| watermark.domain == TimeDomain::EventTime) {
+            let title = title(node.id.0);
+            match waiting.iter_mut().find(|(other, why, _)| *other == watermark && *why == waits) {
+                Some((_, _, titles)) if titles.contains(&title) => {}
+                Some((_, _, titles)) => titles.push(title),
+                None => waiting.push((watermark, waits, vec![title])),
             }
         }
     }
+    let mut all = Vec::new();
+    for (watermark, waits, titles) in waiting {
+        all.extend(watermark_held(plan, report, (watermark, waits), titles.join(", "), now_us));
+    }
     all.extend(frontier_held(report, &title, now_us));
     all
+}
+
+/// What an operator keeps back until its watermark has passed it.
+fn waits(op: &PhysicalOp) -> &'static str {
+    match op {
+        PhysicalOp::Aggregate { window: Some(WindowPlan { kind: WindowKind::Session { .. }, .. }), .. } => {
+            "sessions that end later are open"
+        }
+        PhysicalOp::Aggregate { emit: Emit::Triggered, .. } => {
+            "windows that end later are open, and have put out only what their triggers say"
+        }
+        PhysicalOp::Over(OverPlan { time: Some(_), .. }) => "rows of a later time wait for those before them",
+        PhysicalOp::AsOf(_) => "rows of a later time wait for the versions they meet",
+        PhysicalOp::Arrange(_) => "rows are kept that later ones may still meet",
+        _ => "windows that end later are open",
+    }
 }
 
 fn ago(then_us: u64, now_us: u64) -> String {
     figures::elapsed(Duration::from_micros(now_us.saturating_sub(then_us)))
 }
 
-fn watermark_held(plan: &PhysicalPlan, report: &RunReport, watermark: &WatermarkPlan, title: String, now_us: u64) -> Option<Held> {
+fn watermark_held(
+    plan: &PhysicalPlan,
+    report: &RunReport,
+    (watermark, waits): (&WatermarkPlan, &str),
+    title: String,
+    now_us: u64,
+) -> Option<Held> {
     let mut open: Vec<(usize, &PartitionReport)> = Vec::new();
     for source in &watermark.sources {
         let of = report.sources.get(source.index())?;
@@ -86,7 +117,7 @@ fn watermark_held(plan: &PhysicalPlan, report: &RunReport, watermark: &Watermark
         None => lines.push(format!("no window is out: no row with a {column} has come from partition {} of {}", slowest.name, source.name)),
         Some(us) => {
             let reached = us.saturating_sub(watermark.delay_us);
-            lines.push(format!("the watermark is {}: windows that end later are open", figures::time(reached)));
+            lines.push(format!("the watermark is {}: {waits}", figures::time(reached)));
             let since = slowest.set_at_us.map_or_else(String::new, |at| format!(" for {}", ago(at, now_us)));
             lines.push(format!("held by partition {} of {}{since}", slowest.name, source.name));
             match (slowest.set_by_offset, slowest.set_by_time_us) {
@@ -146,8 +177,18 @@ fn frontier_held(report: &RunReport, title: &dyn Fn(u32) -> String, now_us: u64)
     {
         return Some(held(format!("sink {}", sink.name), "is still writing", sink.written_to_us));
     }
-    let operator = report.operators.iter().find(|operator| operator.out_to_us.is_some_and(behind))?;
-    Some(held(title(operator.node), "is still at work on", operator.out_to_us?))
+    // One that does not let its worker go holds up all others there, also those that come before it.
+    let at_work = report.operators.iter().filter(|operator| operator.at_work_on_us.is_some_and(behind));
+    let at_work = at_work.min_by_key(|operator| operator.at_work_on_us).and_then(|operator| Some((operator, operator.at_work_on_us?)));
+    let first = report.operators.iter().find_map(|operator| Some((operator, operator.out_to_us.filter(|us| behind(*us))?)));
+    let (operator, us) = at_work.or(first)?;
+    let mut found = held(title(operator.node), "is still at work on", us);
+    if operator.groups > 0 {
+        let held = figures::counted(operator.groups, "group");
+        found.lines.push(format!("it holds {held} in {}", figures::bytes(operator.state_bytes)));
+    }
+    found.lines.push("released when it has put out what follows from that: sources wait for it".into());
+    Some(found)
 }
 
 fn micros(duration: Duration) -> u64 {

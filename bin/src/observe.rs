@@ -30,6 +30,9 @@ use crate::{figures, outputs};
 /// How long sources that do not end are looked at, unless --limit-time says it.
 const LOOK_AT: Duration = Duration::from_secs(10);
 
+/// How long what was read may take to come out when it has been looked at for long enough.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Runs what is observed and prints what was seen.
 pub(crate) fn observe(observation: Observation, connectors: &Arc<Connectors>, how: &HowArgs, workers: usize, color: Color) -> Exit {
     let Observation { observe, plan } = observation;
@@ -57,6 +60,10 @@ pub(crate) fn observe(observation: Observation, connectors: &Arc<Connectors>, ho
             }
             control.stop();
         }
+        if limit.is_some_and(|limit| started.elapsed() >= limit + GRACE) {
+            // An operator is at work on what was read, for as long as that takes: it writes nowhere, and ends with the process.
+            return print(observe, &plan, &seen, how, color);
+        }
     }
     let outcome = engine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let report = match outcome {
@@ -73,9 +80,13 @@ pub(crate) fn observe(observation: Observation, connectors: &Arc<Connectors>, ho
             return Exit::Failed;
         }
     };
+    print(observe, &plan, &report, how, color)
+}
+
+fn print(observe: Observe, plan: &PhysicalPlan, report: &RunReport, how: &HowArgs, color: Color) -> Exit {
     match observe {
-        Observe::Progress => exit::print(&progress(&plan, &report), color),
-        Observe::Watermark => exit::print(&outputs::text(&[disorder(&plan, &report)], how.format), color),
+        Observe::Progress => exit::print(&progress(plan, report), color),
+        Observe::Watermark => exit::print(&outputs::text(&[disorder(plan, report)], how.format), color),
     }
 }
 

@@ -68,6 +68,34 @@ fn progress_names_the_row_that_holds_a_window_and_what_would_release_it() {
 }
 
 #[test]
+fn progress_names_the_operator_that_is_at_work() {
+    let rows = "(k BIGINT, v BIGINT) WITH (connector = 'datagen', rows = '40000', fields.k.kind = 'constant', fields.k.value = '0')";
+    // Rows by the billion meet, and almost none comes out.
+    let sql = format!(
+        "CREATE SOURCE a {rows}; CREATE SOURCE b {rows}; EXPLAIN PROGRESS SELECT a.v FROM a JOIN b ON a.k = b.k AND a.v + b.v = 1 EMIT CHANGES"
+    );
+    let started = Instant::now();
+    let ran = tidemark(&["run", "-q", "-w", "2", "--limit-time", "2s", "-e", &sql]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let names = ran.stdout.contains("Join is still at work on what came");
+    assert!(names && ran.stdout.contains("released when it has put out"), "{ran:?}");
+    assert!(started.elapsed() < Duration::from_secs(30), "nobody waits for it");
+}
+
+#[test]
+fn progress_names_what_waits_and_why() {
+    let (_folder, sql) = two_partitions(", follow = 'true'");
+    let of =
+        |query: &str| tidemark(&["run", "-q", "-w", "1", "--limit-time", "1s", "-e", &format!("{sql} EXPLAIN PROGRESS {query}")]).stdout;
+    let over = of("SELECT ts, count(*) OVER (ORDER BY ts) AS n FROM t EMIT FINAL");
+    assert!(over.contains("Over\n") && over.contains("rows of a later time wait for those before them"), "{over}");
+    let sessions = of("SELECT window_start, count(*) AS n FROM t WINDOW SESSION(1m)");
+    assert!(sessions.contains("Aggregate\n") && sessions.contains("sessions that end later are open"), "{sessions}");
+    let triggered = of("SELECT window_start, count(*) AS n FROM t WINDOW TUMBLING(1m) TRIGGER EVERY 100 RECORDS");
+    assert!(triggered.contains("have put out only what their triggers say"), "{triggered}");
+}
+
+#[test]
 fn progress_needs_an_event_time_only_where_it_is_about_that() {
     let ran = tidemark(&["run", "-q", "-e", "EXPLAIN WATERMARK SELECT count(*) FROM 'examples/clickstream/clicks.csv'"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");

@@ -24,7 +24,7 @@ use timely::dataflow::{Stream, StreamVec};
 use crate::aggregate::exchange::KeyedDistributor;
 use crate::aggregate::{AggregateLayout, KeyedBatch, LimitReport, LocalHalf, Output, Place, RowWatermarks as Judges, Store, global_owner};
 use crate::batch::{Batch, NO_WATERMARK, RowWatermarks};
-use crate::control::Metrics;
+use crate::control::{Metrics, OutTo};
 use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
 use crate::late_letter::{homeless_letters, late_letter, late_rows};
@@ -190,6 +190,7 @@ where
     let (limits, peers) = (context.node.props.limits.clone(), scope.peers());
     let metrics = Arc::clone(&context.metrics);
     let local_worker = context.local_worker;
+    let out_to = OutTo { metrics: Arc::clone(&metrics), node, worker: local_worker, part: 0 };
     builder.build(move |capabilities| {
         let mut capabilities = Some(capabilities);
         move |frontiers| {
@@ -203,6 +204,7 @@ where
                 closer.store.absorb(epoch, std::mem::take(batch));
             });
             let Some(held) = capabilities.as_mut() else { return };
+            out_to.begin();
             let frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
             let mut rows_session = rows_output.activate();
             let mut errors_session = errors_output.activate();
@@ -250,13 +252,10 @@ where
             match frontier {
                 Some(frontier) => {
                     held.iter_mut().for_each(|capability| capability.downgrade(&frontier));
-                    metrics.operator(node).out_to[local_worker].store(frontier, Relaxed);
                 }
-                None => {
-                    metrics.operator(node).out_to[local_worker].store(u64::MAX, Relaxed);
-                    capabilities = None;
-                }
+                None => capabilities = None,
             }
+            out_to.done(frontier);
         }
     });
     (rows, errors)

@@ -12,6 +12,7 @@ use tidemark_planner::plan::{PhysicalOp, PhysicalPlan};
 
 use crate::aggregate::{LateRows, LimitCounts};
 use crate::batch::NO_WATERMARK;
+use crate::epoch::Epoch;
 use crate::progress::Mark;
 use crate::report::{LateReport, OperatorReport, PartitionReport, RunReport, SinkReport, SourceReport, StateReport};
 
@@ -214,8 +215,44 @@ pub(crate) struct OperatorMetrics {
     pub(crate) ignored: AtomicU64,
     /// One slot per worker of the process: groups and bytes held.
     pub(crate) held: Vec<(AtomicU64, AtomicU64)>,
-    /// One slot per worker: the epoch to which it has put out everything; 0 where that is not known.
-    pub(crate) out_to: Vec<AtomicU64>,
+    /// Slots of each worker: the epoch to which a part of it has put out everything, 0 where that is not known; and whether it is at
+    /// work this moment.
+    out_to: Vec<[(AtomicU64, AtomicBool); PARTS]>,
+}
+
+/// Parts of an operator that put out results each in its time: the pairs of a join, and the rows of either side that have no partner.
+const PARTS: usize = 3;
+
+/// Where a part of an operator on one worker says how far it is.
+#[derive(Clone)]
+pub(crate) struct OutTo {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) node: u32,
+    pub(crate) worker: usize,
+    pub(crate) part: usize,
+}
+
+impl OutTo {
+    fn slot(&self) -> &(AtomicU64, AtomicBool) {
+        &self.metrics.operator(self.node).out_to[self.worker][self.part]
+    }
+
+    /// It has something to do, and nothing else on this worker goes on meanwhile.
+    pub(crate) fn begin(&self) {
+        self.slot().1.store(true, Relaxed);
+    }
+
+    /// It has put out everything up to an epoch, or for good.
+    pub(crate) fn done(&self, frontier: Option<Epoch>) {
+        let (to, at_work) = self.slot();
+        to.store(frontier.unwrap_or(Epoch::MAX), Relaxed);
+        at_work.store(false, Relaxed);
+    }
+
+    /// Another part of the same operator.
+    pub(crate) fn part(&self, part: usize) -> Self {
+        Self { part, ..self.clone() }
+    }
 }
 
 impl Metrics {
@@ -252,7 +289,7 @@ impl Metrics {
                     errors: AtomicU64::new(0),
                     ignored: AtomicU64::new(0),
                     held: (0..workers).map(|_| Default::default()).collect(),
-                    out_to: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+                    out_to: (0..workers).map(|_| Default::default()).collect(),
                 })
                 .collect(),
             epochs: AtomicU64::new(0),
@@ -292,7 +329,8 @@ impl Metrics {
                     ignored: operator.ignored.load(Relaxed),
                     groups: operator.held.iter().map(|held| held.0.load(Relaxed)).sum(),
                     state_bytes: operator.held.iter().map(|held| held.1.load(Relaxed)).sum(),
-                    out_to_us: operator.out_to.iter().map(|to| to.load(Relaxed)).min().filter(|to| *to > 0),
+                    out_to_us: operator.out_to(|_| true),
+                    at_work_on_us: operator.out_to(|at_work| at_work),
                 })
                 .collect(),
             elapsed: self.start.elapsed(),
@@ -306,6 +344,12 @@ impl OperatorMetrics {
     /// What people know it by: `n2 Aggregate`.
     pub(crate) fn title(&self) -> String {
         format!("n{} {}", self.node, self.name)
+    }
+
+    /// The epoch to which it has put out everything, of those of its parts that are at work or not.
+    fn out_to(&self, of: impl Fn(bool) -> bool) -> Option<Epoch> {
+        let parts = self.out_to.iter().flatten().filter(|(_, at_work)| of(at_work.load(Relaxed)));
+        parts.map(|(to, _)| to.load(Relaxed)).filter(|to| *to > 0).min()
     }
 
     /// Counts what limits on state have done.

@@ -20,7 +20,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Stream, StreamVec};
 
 use crate::batch::{Batch, record_batch};
-use crate::control::Metrics;
+use crate::control::{Metrics, OutTo};
 use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
 use crate::letters::Letters;
@@ -71,6 +71,7 @@ fn standing<'scope>(
     let (output, rows) = builder.new_output::<Batch>();
     let mut output = OutputBuilder::<_, NoopBuilder<Batch>>::from(output);
     let node = node.id.0;
+    let out_to = OutTo { metrics: Arc::clone(&metrics), node, worker: local_worker, part: 0 };
     builder.build(move |mut capabilities| {
         let mut held = capabilities.pop();
         let mut standing = Standing::default();
@@ -80,6 +81,7 @@ fn standing<'scope>(
                 errors.drain(..).for_each(|row| standing.absorb(epoch, row));
             });
             let Some(capability) = held.as_mut() else { return };
+            out_to.begin();
             let frontier = frontiers[0].frontier().first().copied();
             let mut session = output.activate();
             while let Some((epoch, changes)) = standing.close(frontier) {
@@ -95,6 +97,7 @@ fn standing<'scope>(
                 Some(frontier) => capability.downgrade(&frontier),
                 None => held = None,
             }
+            out_to.done(frontier);
         }
     });
     rows

@@ -19,6 +19,7 @@ use timely::dataflow::{Stream, StreamVec};
 
 use crate::aggregate::LimitCounts;
 use crate::batch::Batch;
+use crate::control::OutTo;
 use crate::epoch::Epoch;
 use crate::keyed_operator::KeyedContext;
 use crate::state::keeper::Reason;
@@ -130,6 +131,7 @@ pub(crate) fn expire<'scope>(
     let mut output = OutputBuilder::<_, NoopBuilder<Batch>>::from(output);
     let metrics = std::sync::Arc::clone(&context.metrics);
     let (node, local_worker) = (context.node.0, context.local_worker);
+    let out_to = OutTo { metrics: std::sync::Arc::clone(&metrics), node, worker: local_worker, part: 0 };
     let ttl = u64::try_from(ttl_us).expect("a time-to-live is above zero");
     let mut ages = Ages::default();
     let mut last_seen: Epoch = 0;
@@ -156,6 +158,7 @@ pub(crate) fn expire<'scope>(
                 Some(frontier) => frontier - 1,
                 None => last_seen,
             };
+            out_to.begin();
             ages.advance(last.saturating_add(1));
             let mut gone = 0;
             while let Some((epoch, rows)) = last.checked_sub(ttl).and_then(|until| ages.pop(until)) {
@@ -176,6 +179,7 @@ pub(crate) fn expire<'scope>(
                 Some(frontier) => capability.downgrade(&frontier),
                 None => held = None,
             }
+            out_to.done(frontier);
         }
     });
     stream

@@ -24,7 +24,7 @@ use crate::aggregate::exchange::KeyedDistributor;
 use crate::aggregate::{KeyedBatch, Output, Pushed, RowWatermarks as Judges};
 use crate::aggregate_operator::judges;
 use crate::batch::Batch;
-use crate::control::Metrics;
+use crate::control::{Metrics, OutTo};
 use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
 use crate::limit_row::passed_row;
@@ -155,6 +155,7 @@ fn keep<'scope>(
     let node = context.node.0;
     let metrics = Arc::clone(&context.metrics);
     let local_worker = context.local_worker;
+    let out_to = OutTo { metrics: Arc::clone(&metrics), node, worker: local_worker, part: 0 };
     let (limits, peers) = (context.limits.clone(), scope.peers());
     builder.build(move |capabilities| {
         let mut capabilities = Some(capabilities);
@@ -170,6 +171,7 @@ fn keep<'scope>(
                 });
             }
             let Some(held) = capabilities.as_mut() else { return };
+            out_to.begin();
             let frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
             let mut rows_session = rows_output.activate();
             let mut errors_session = errors_output.activate();
@@ -204,6 +206,7 @@ fn keep<'scope>(
                 Some(frontier) => held.iter_mut().for_each(|capability| capability.downgrade(&frontier)),
                 None => capabilities = None,
             }
+            out_to.done(frontier);
         }
     });
     (rows, errors)

@@ -15,7 +15,7 @@ use timely::dataflow::{Scope, Stream, StreamVec};
 use crate::aggregate_operator::{AggregateContext, aggregate};
 use crate::arrange::{ArrangeContext, ArrangedRows, Floor, arrange, conditions};
 use crate::batch::Batch;
-use crate::control::{Control, Metrics};
+use crate::control::{Control, Metrics, OutTo};
 use crate::epoch::{Epoch, EpochClock};
 use crate::error_row::{ErrorDesk, ErrorRow, error_sink, sources_below};
 use crate::errors_relation::errors_relation;
@@ -137,10 +137,12 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
             }
             PhysicalOp::Join(plan) => {
                 let (left, right) = (arrangements[&plan.left].clone(), arrangements[&plan.right].clone());
+                let worker = scope.index() % process.workers;
+                let out_to = OutTo { metrics: Arc::clone(&process.metrics), node: node.id.0, worker, part: 0 };
                 let retentions = [&left, &right].into_iter().filter_map(|side| side.layout.retention());
                 let waited: Vec<_> = retentions.flat_map(|retention| retention.watermark.sources.clone()).collect();
                 let told = told(scope, &watermarks, waited.iter().filter(|_| plan.nulls_when_final));
-                let (rows, failed) = join(left, right, told, plan, node, &counts);
+                let (rows, failed) = join(left, right, told, plan, node, &counts, &out_to);
                 relations.insert(node.id, rows);
                 errors.insert(node.id, failed);
             }

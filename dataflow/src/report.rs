@@ -144,6 +144,9 @@ pub struct OperatorReport {
     pub state_bytes: u64,
     /// The epoch to which it has put out everything, where that is known, in microseconds since 1970.
     pub out_to_us: Option<u64>,
+    /// The same of a worker that is at work on it this moment, and on nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_work_on_us: Option<u64>,
 }
 
 /// Rows that met a closed window, once for each such window.

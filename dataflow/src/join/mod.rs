@@ -40,6 +40,7 @@ use output::{JoinShape, Joined};
 
 use crate::arrange::{ArrangeLayout, ArrangedRows, RowTime};
 use crate::batch::Batch;
+use crate::control::OutTo;
 use crate::epoch::Epoch;
 use crate::error_row::ErrorRow;
 use crate::watermark::WatermarkUpdate;
@@ -55,26 +56,27 @@ pub(crate) fn join<'scope>(
     plan: &JoinPlan,
     node: &Node,
     partitions: &dyn Fn(SourceId) -> usize,
+    out_to: &OutTo,
 ) -> (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, ErrorRow>) {
     let shape = Arc::new(JoinShape::new(plan, node, &left.layout, &right.layout));
     let name = node.id.to_string();
     let told = (&told, partitions);
     let when_final = plan.nulls_when_final;
     match plan.kind {
-        JoinKind::Inner => inner(left, right, shape, &name),
+        JoinKind::Inner => inner(left, right, shape, &name, out_to),
         JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark => {
             let join = OneSided::of_left(shape, plan.kind, plan.null_aware, when_final);
-            one_sided(left, right, join, told, &name)
+            one_sided(left, right, join, told, &name, out_to.part(1))
         }
         JoinKind::Left | JoinKind::Right | JoinKind::Full => {
-            let (mut rows, mut errors) = inner(left.clone(), right.clone(), Arc::clone(&shape), &name);
+            let (mut rows, mut errors) = inner(left.clone(), right.clone(), Arc::clone(&shape), &name, out_to);
             if plan.kind != JoinKind::Right {
                 let unmatched = OneSided::of_left(Arc::clone(&shape), plan.kind, false, when_final);
-                let (more, failed) = one_sided(left.clone(), right.clone(), unmatched, told, &name);
+                let (more, failed) = one_sided(left.clone(), right.clone(), unmatched, told, &name, out_to.part(1));
                 (rows, errors) = (rows.concat(more), errors.concat(failed));
             }
             if plan.kind != JoinKind::Left {
-                let (more, failed) = one_sided(right, left, OneSided::of_right(shape, when_final), told, &name);
+                let (more, failed) = one_sided(right, left, OneSided::of_right(shape, when_final), told, &name, out_to.part(2));
                 (rows, errors) = (rows.concat(more), errors.concat(failed));
             }
             (rows, errors)
@@ -87,8 +89,9 @@ fn inner<'scope>(
     right: ArrangedRows<'scope, Epoch>,
     shape: Arc<JoinShape>,
     name: &str,
+    out_to: &OutTo,
 ) -> (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, ErrorRow>) {
-    split(join_with_tactic(left.rows, right.rows, name, Inner::new(shape)), name)
+    split(join_with_tactic(left.rows, right.rows, name, Inner::new(shape)), name, Some(out_to.clone()))
 }
 
 /// Builds the operators of an inner join in any scope, of arrangements with their layouts.
@@ -105,13 +108,14 @@ where
 {
     let shape = Arc::new(JoinShape::new(plan, node, left_layout, right_layout));
     let name = node.id.to_string();
-    split(join_with_tactic(left, right, &name, Inner::new(shape)), &name)
+    split(join_with_tactic(left, right, &name, Inner::new(shape)), &name, None)
 }
 
 /// Rows and errors of a join, each with its own time.
 fn split<'scope, T: RowTime>(
     joined: Stream<'scope, T, Joined<T>>,
     name: &str,
+    out_to: Option<OutTo>,
 ) -> (Stream<'scope, T, Batch>, StreamVec<'scope, T, ErrorRow>) {
     let mut builder = OperatorBuilder::new(format!("{name} split"), joined.scope());
     let mut input = builder.new_input(joined, Pipeline);
@@ -120,7 +124,7 @@ fn split<'scope, T: RowTime>(
     let mut rows_output = OutputBuilder::<_, NoopBuilder<Batch>>::from(rows_output);
     let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<ErrorRow>>>::from(errors_output);
     builder.build(move |_| {
-        move |_frontiers| {
+        move |frontiers| {
             let mut rows_session = rows_output.activate();
             let mut errors_session = errors_output.activate();
             input.for_each(|capability, joined| {
@@ -131,6 +135,9 @@ fn split<'scope, T: RowTime>(
                     errors_session.session(&capability.delayed(&time, 1)).give(error);
                 }
             });
+            if let Some(out_to) = &out_to {
+                out_to.done(frontiers[0].frontier().iter().map(RowTime::epoch).min());
+            }
         }
     });
     (rows, errors)

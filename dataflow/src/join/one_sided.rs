@@ -26,6 +26,7 @@ use super::output::{JoinShape, by_time};
 use super::pending::Pending;
 use crate::arrange::{ArrangedRows, Column, Floor, Key, Reader, RowTrace, RowsBatch, has_null};
 use crate::batch::{Batch, NO_WATERMARK};
+use crate::control::OutTo;
 use crate::epoch::Epoch;
 use crate::error_row::ErrorRow;
 use crate::watermark::{ENDED, WatermarkUpdate};
@@ -200,6 +201,7 @@ pub(super) fn one_sided<'scope>(
     join: OneSided,
     (told, partitions): (&StreamVec<'scope, Epoch, WatermarkUpdate>, &dyn Fn(SourceId) -> usize),
     name: &str,
+    out_to: OutTo,
 ) -> (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, ErrorRow>) {
     let scope = ours.rows.stream.scope();
     let side = if join.left { "left" } else { "right" };
@@ -250,6 +252,7 @@ pub(super) fn one_sided<'scope>(
             if frontier.is_some_and(|frontier| frontier <= work.from) {
                 return;
             }
+            out_to.begin();
             let mut rows_session = rows_output.activate();
             let mut errors_session = errors_output.activate();
             work.through(frontier, &mut |parts, errors| {
@@ -269,6 +272,7 @@ pub(super) fn one_sided<'scope>(
                 Some(frontier) => held.iter_mut().for_each(|capability| capability.downgrade(&frontier)),
                 None => capabilities = None,
             }
+            out_to.done(frontier);
         }
     });
     (rows, errors)

@@ -22,7 +22,7 @@ use crate::aggregate::KeyedBatch;
 use crate::aggregate::exchange::KeyedDistributor;
 use crate::arrange::RowTime;
 use crate::batch::Batch;
-use crate::control::{Control, RunError};
+use crate::control::{Control, OutTo, RunError};
 use crate::epoch::Epoch;
 use crate::error_row::ErrorRow;
 use crate::keyed_operator::{KeyedContext, KeyedInput, encode};
@@ -74,8 +74,10 @@ pub(super) fn rounds<'scope>(
         },
     };
     let (metrics, node, local_worker) = (Arc::clone(&context.metrics), node.id.0, context.local_worker);
+    let out_to = OutTo { metrics: Arc::clone(&metrics), node, worker: local_worker, part: 0 };
     builder.build(move |_capabilities| {
         move |frontiers| {
+            out_to.begin();
             input.for_each(|time, batch| {
                 let at = LoopTime::of(time.stamp());
                 let epoch =
@@ -98,6 +100,8 @@ pub(super) fn rounds<'scope>(
                 held.0.store(rows as u64, Relaxed);
                 held.1.store(bytes as u64, Relaxed);
             }
+            let open = work.epochs.keys().next().copied();
+            out_to.done(open.into_iter().chain(frontiers[0].frontier().iter().map(|time| time.outer)).min());
         }
     });
     Changes { rounds, net, errors }

@@ -18,7 +18,7 @@ use super::store::{UpsertLayout, UpsertStore};
 use crate::aggregate::KeyedBatch;
 use crate::aggregate::exchange::KeyedDistributor;
 use crate::batch::Batch;
-use crate::control::Metrics;
+use crate::control::{Metrics, OutTo};
 use crate::epoch::Epoch;
 
 /// What an upsert is rendered from.
@@ -84,6 +84,7 @@ where
     let mut store = UpsertStore::new(layout);
     let metrics = Arc::clone(&context.metrics);
     let (node, worker) = (context.node.id.0, context.local_worker);
+    let out_to = OutTo { metrics: Arc::clone(&metrics), node, worker, part: 0 };
     builder.build(move |mut capabilities| {
         let mut held = capabilities.pop();
         move |frontiers| {
@@ -92,6 +93,7 @@ where
                 store.absorb(epoch, std::mem::take(batch));
             });
             let Some(capability) = held.as_mut() else { return };
+            out_to.begin();
             let frontier = frontiers[0].frontier().first().copied();
             let mut session = output.activate();
             let mut closed = false;
@@ -115,6 +117,7 @@ where
                 Some(frontier) => capability.downgrade(&frontier),
                 None => held = None,
             }
+            out_to.done(frontier);
         }
     });
     rows
