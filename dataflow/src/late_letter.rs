@@ -19,12 +19,14 @@ use crate::render_row::{render_row, render_time};
 pub(crate) fn late_letter(node: u32, batch: &Batch, panes: Option<Panes>, refused: RefusedRow) -> ErrorRow {
     let RefusedRow { row, window_end, watermark } = refused;
     let start = panes.filter(|panes| panes.kind() != WindowKind::Attached).map(|panes| panes.column(WindowColumn::Start, window_end));
-    let reason = reason(start, window_end, watermark);
+    let diff = batch.diffs.as_ref().map_or(1, |diffs| diffs[row]);
+    // What takes a row back too late takes back no letter: the row was in time when it came.
+    let reason = reason(if diff < 0 { "late retraction" } else { "late arrival" }, start, window_end, watermark);
     let raw = render_row(&batch.rows, row);
     ErrorRow {
         at: ErrorAt::Late { node, source: batch.origin.source, partition: batch.origin.partition },
         error: RowError { offset: batch.offset(row), raw: raw.into_bytes(), reason },
-        diff: batch.diffs.as_ref().map_or(1, |diffs| diffs[row]),
+        diff: diff.abs(),
     }
 }
 
@@ -33,7 +35,7 @@ pub(crate) fn homeless_letters(node: u32, homeless: &Homeless) -> impl Iterator<
     (0..homeless.rows.num_rows()).map(move |row| {
         let ((source, partition), (start, end)) = (homeless.read[row], homeless.windows[row]);
         let offset = u64::try_from(homeless.offsets[row]).unwrap_or_default();
-        let reason = reason(Some(start), end, homeless.watermarks[row]);
+        let reason = reason("late arrival", Some(start), end, homeless.watermarks[row]);
         let error = RowError { offset, raw: render_row(&homeless.rows, row).into_bytes(), reason };
         ErrorRow { at: ErrorAt::Late { node, source, partition }, error, diff: 1 }
     })
@@ -54,7 +56,7 @@ pub(crate) fn late_rows(homeless: &Homeless, schema: &SchemaRef) -> Batch {
     Batch::computed(record_batch(schema, columns, homeless.rows.num_rows()), None)
 }
 
-fn reason(start: Option<i64>, end: i64, watermark: i64) -> String {
+fn reason(what: &str, start: Option<i64>, end: i64, watermark: i64) -> String {
     let shown = render_time(end);
     let window = match start {
         Some(start) => format!("window [{}, {shown})", render_time(start)),
@@ -64,5 +66,5 @@ fn reason(start: Option<i64>, end: i64, watermark: i64) -> String {
         0 => "at its end".to_owned(),
         late => format!("{} past its end", format_us(late)),
     };
-    format!("late arrival: {window}, watermark {}, {late}", render_time(watermark))
+    format!("{what}: {window}, watermark {}, {late}", render_time(watermark))
 }

@@ -87,6 +87,14 @@ impl Lowering<'_> {
             let error = PlanError::new("plan::never_late", "no row is late for these windows", scope.span).label("they have no watermark");
             return Err(vec![error.help("Add WATERMARK FOR a timestamp column to the source, or WITH WATERMARK to the window.")]);
         }
+        if rel.props.changelog != ChangelogKind::AppendOnly {
+            // A row may be taken back late that was in time when it came: it would stand fewer than no times.
+            let error = PlanError::new("plan::late_strategy", "the late rows of rows that may be taken back", scope.span);
+            let error = error.label("a row that counts may be taken back too late, and is not among the late ones");
+            return Err(vec![
+                error.help("Write LATE_DATA_STRATEGY DEAD_LETTER_QUEUE: each late change becomes a letter, with what it is."),
+            ]);
+        }
         rel.late_rows(WindowPlan {
             kind: windows.kind,
             offset_us: windows.offset_us,

@@ -18,8 +18,8 @@ pub struct Answer {
     pub outer: Vec<Bag>,
     /// The late rows that there are after each step.
     pub late: Vec<Bag>,
-    /// Dead letters: source, partition, offset, window, watermark.
-    pub letters: Vec<(usize, usize, usize, (i64, i64), i64)>,
+    /// Dead letters: source, partition, offset, window, watermark, diff.
+    pub letters: Vec<(usize, usize, usize, (i64, i64), i64, i64)>,
     /// How often a row corrected a window.
     pub corrected: u64,
     /// How often a row missed a window and was dropped.
@@ -244,7 +244,7 @@ fn fixed<'a>(case: &Case, rows: &[&Judged<'a>], answer: &mut Answer) -> Vec<Fill
                 Strategy::Drop | Strategy::UpdatePrevious => answer.dropped += 1,
                 Strategy::DeadLetter => {
                     let (source, partition, offset) = row.place;
-                    answer.letters.push((source, partition, offset, *window, watermark));
+                    answer.letters.push((source, partition, offset, *window, watermark, row.event.diff));
                 }
                 Strategy::NextWindow => {}
             }
@@ -320,7 +320,7 @@ fn sessions<'a>(case: &Case, gap: i64, rows: &[&Judged<'a>], closed: Option<i64>
                 Strategy::Drop | Strategy::UpdatePrevious => answer.dropped += 1,
                 Strategy::DeadLetter => {
                     let (source, partition, offset) = row.place;
-                    answer.letters.push((source, partition, offset, (row.ts, alone), watermark));
+                    answer.letters.push((source, partition, offset, (row.ts, alone), watermark, row.event.diff));
                 }
                 Strategy::NextWindow => {
                     answer.moved += 1;
@@ -430,7 +430,7 @@ mod tests {
         let moved = answer(&case(tumble, Strategy::NextWindow, 0, &times), None);
         assert_eq!(counts(&moved), [(0, 10, 1), (10, 20, 3), (20, 30, 2)]);
         let letters = answer(&case(Shape::Hop { size: 10, slide: 5 }, Strategy::DeadLetter, 0, &[1, 12, 2]), None);
-        assert_eq!(letters.letters, [(0, 0, 2, (-5, 5), 12), (0, 0, 2, (0, 10), 12)]);
+        assert_eq!(letters.letters, [(0, 0, 2, (-5, 5), 12, 1), (0, 0, 2, (0, 10), 12, 1)]);
     }
 
     #[test]
