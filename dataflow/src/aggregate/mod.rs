@@ -7,7 +7,7 @@
 //! it; EMIT CHANGES puts out each epoch's net change as the epoch closes, and forgets a window when the watermark reaches its end
 //! plus the allowed lateness. EMIT FINAL with an allowed lateness puts a window out when the watermark reaches its end and each epoch's
 //! corrections after that, and forgets it likewise.
-//! **State.** One state per key and pane (FINAL) or window (CHANGES) that is alive; see [`panes`].
+//! **State.** One state per key and pane (FINAL, and windows that overlap much) or window (CHANGES) that is alive; see [`panes`].
 //! **Changelog.** In: any. Out: append-only under FINAL without lateness, else retract.
 //! **Errors.** A row that cannot be evaluated is handed back with a reason; a result that does not exist (a sum that overflows) is an
 //! error of its group, taken back when the result exists again or the group is gone.
@@ -33,6 +33,7 @@ pub mod panes;
 #[cfg(test)]
 mod property_tests;
 mod session;
+mod session_deadlines;
 mod session_instants;
 mod session_store;
 #[cfg(test)]

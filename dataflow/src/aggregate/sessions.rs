@@ -4,8 +4,7 @@
 //! them, state with state; what can be taken back is kept by [`super::session_instants`], which makes sessions anew here. Remembers,
 //! where asked to, what sessions were before the current round of changes touched them.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
@@ -14,6 +13,7 @@ use arrow::datatypes::Int64Type;
 use super::keyed_batch::{KeyedBatch, Payload};
 use super::layout::AggregateLayout;
 use super::session::{NONE, belongs};
+use super::session_deadlines::Deadlines;
 use crate::state::group_states::GroupStates;
 use crate::state::key_table::KeyTable;
 
@@ -62,7 +62,7 @@ pub(super) struct Sessions {
     all: Vec<Session>,
     free: Vec<u32>,
     pub(super) states: GroupStates,
-    due: BinaryHeap<Reverse<(i64, u32)>>,
+    due: Deadlines,
     round: u32,
     pub(super) touched: Vec<u32>,
     /// Shown sessions that were touched since old results were last taken.
@@ -118,7 +118,7 @@ impl Sessions {
             all: Vec::new(),
             free: Vec::new(),
             states,
-            due: BinaryHeap::new(),
+            due: Deadlines::new(gap),
             round: 1,
             touched: Vec::new(),
             fresh: Vec::new(),
@@ -155,7 +155,7 @@ impl Sessions {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let lists = self.heads.capacity() * 4 + self.all.capacity() * size_of::<Session>() + self.due.len() * 16;
+        let lists = self.heads.capacity() * 4 + self.all.capacity() * size_of::<Session>() + self.due.bytes();
         lists + self.keys.bytes() + self.states.bytes()
     }
 
@@ -271,7 +271,7 @@ impl Sessions {
             NONE => self.heads[key as usize] = at,
             newer => self.all[newer as usize].older = at,
         }
-        self.due.push(Reverse((end, at)));
+        self.due.push(end, at);
         self.touch(at);
         at
     }
@@ -365,26 +365,30 @@ impl Sessions {
     /// Sessions that end at or before a watermark, by end, start and key.
     pub(super) fn take_due(&mut self, watermark: i64) -> Vec<u32> {
         let mut over = Vec::new();
-        while let Some(Reverse((deadline, at))) = self.due.peek().copied().filter(|Reverse((deadline, _))| *deadline <= watermark) {
-            self.due.pop();
-            let session = &mut self.all[at as usize];
-            if !session.alive || session.queued != deadline {
-                continue;
-            }
-            if session.end <= watermark {
-                // Nothing else shall find it.
-                session.queued = i64::MIN;
-                over.push(at);
-            } else {
-                session.queued = session.end;
-                self.due.push(Reverse((session.end, at)));
+        while let Some(due) = self.due.take(watermark) {
+            for (deadline, at) in due {
+                let session = &mut self.all[at as usize];
+                if !session.alive || session.queued != deadline {
+                    continue;
+                }
+                if session.end <= watermark {
+                    // Nothing else shall find it.
+                    session.queued = i64::MIN;
+                    over.push((session.end, session.start, at));
+                } else {
+                    session.queued = session.end;
+                    self.due.push(session.end, at);
+                }
             }
         }
-        over.sort_unstable_by_key(|at| (self.all[*at as usize].end, self.all[*at as usize].start));
-        let span = |at: &u32| (self.all[*at as usize].end, self.all[*at as usize].start);
+        over.sort_unstable();
         let mut sorted = Vec::with_capacity(over.len());
-        for alike in over.chunk_by(|left, right| span(left) == span(right)) {
-            let pairs = alike.iter().map(|at| (self.all[*at as usize].key, *at)).collect();
+        for alike in over.chunk_by(|left, right| (left.0, left.1) == (right.0, right.1)) {
+            if let [(_, _, at)] = alike {
+                sorted.push(*at);
+                continue;
+            }
+            let pairs = alike.iter().map(|(_, _, at)| (self.all[*at as usize].key, *at)).collect();
             sorted.extend(by_key(&self.keys, pairs).into_iter().map(|(_, at)| at));
         }
         sorted
@@ -392,7 +396,7 @@ impl Sessions {
 
     /// When a session is to be looked at next: not behind its end.
     pub(super) fn next_due(&self) -> Option<i64> {
-        self.due.peek().map(|Reverse((deadline, _))| *deadline)
+        self.due.least()
     }
 
     /// Forgets sessions. Their keys stay until [`Sessions::forget_keys`].

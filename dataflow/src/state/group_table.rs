@@ -386,7 +386,9 @@ fn deal(panes: &[i64]) -> Option<Vec<(i64, Vec<u32>)>> {
                 Some(position) => position,
                 None if dealt.len() == DEALT => return None,
                 None => {
-                    dealt.push((*pane, Vec::new()));
+                    // Most rows are of the first, as a rule.
+                    let rows = if dealt.is_empty() { panes.len() } else { 0 };
+                    dealt.push((*pane, Vec::with_capacity(rows)));
                     dealt.len() - 1
                 }
             };
