@@ -73,6 +73,7 @@ const HOP: &str = "SELECT count(*), k, sum(v), window_end FROM t WINDOW SLIDING(
 const HOP_GREATEST: &str = "SELECT count(*), k, max(v), window_end FROM t WINDOW SLIDING(1h, 1s) GROUP BY k";
 const HOP_KEPT: &str = "SELECT count(*), k, sum(v), window_end FROM t
   WINDOW SLIDING(1h, 1s) ALLOWED_LATENESS 30s LATE_DATA_STRATEGY UPDATE_PREVIOUS GROUP BY k";
+const HOP_CHANGES: &str = "SELECT count(*), k, sum(v), window_end FROM t WINDOW SLIDING(1h, 1s) GROUP BY k EMIT CHANGES";
 const HOP_MINUTE: &str = "SELECT count(*), k, sum(v), window_end FROM t WINDOW SLIDING(1m, 1s) GROUP BY k";
 
 const fn sessions(name: &'static str, sql: &'static str) -> Case {
@@ -88,13 +89,15 @@ const fn corrected(name: &'static str, sql: &'static str, keys: usize, times: Ti
 }
 
 /// How many events a second.
-const RATES: [Case; 6] = [
+const RATES: [Case; 8] = [
     sessions("sessions", SESSIONS),
     sessions("sessions, EMIT CHANGES", SESSIONS_CHANGES),
     hop("hop 1 h by 1 s", HOP, 100, 1_000, 10),
     hop("hop 1 h by 1 s, more keys", HOP, 1_000, 10_000, 40),
     hop("hop 1 h by 1 s, greatest", HOP_GREATEST, 100, 1_000, 10),
     hop("hop 1 h by 1 s, kept 30 s", HOP_KEPT, 100, 1_000, 10),
+    Case { times: Times::Late, ..hop("hop 1 h by 1 s, kept 30 s, late", HOP_KEPT, 100, 1_000, 2) },
+    hop("hop 1 h by 1 s, EMIT CHANGES", HOP_CHANGES, 100, 1_000, 1),
 ];
 
 /// What late rows cost: the same without and with.
