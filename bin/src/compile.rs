@@ -28,6 +28,8 @@ pub(crate) use program::command as run_program;
 /// The last bytes of a program.
 const MARK: [u8; 16] = *b"tidemark program";
 const TRAILER_BYTES: u64 = 32 + 8 + 16;
+/// How the payload begins: its first field.
+const PAYLOAD_START: &[u8] = b"{\"name\":";
 /// Bytes of statements that a program may carry.
 const PAYLOAD_BYTES_MAX: u64 = 900 << 10;
 
@@ -104,6 +106,10 @@ fn write(args: &CompileArgs, color: Color) -> Result<Option<String>, String> {
         (None, Some(file)) if file.file_stem().is_some() && file != Path::new("-") => PathBuf::from(file.file_stem().unwrap_or_default()),
         _ => return Err("name the program to write: -o PROGRAM".into()),
     };
+    let same = |file: &PathBuf| matches!((file.canonicalize(), output.canonicalize()), (Ok(file), Ok(output)) if file == output);
+    if args.statements.file.as_ref().is_some_and(same) {
+        return Err(format!("{} holds the statements; name another file for the program: -o PROGRAM", output.display()));
+    }
     let (code, code_bytes) = own_code()?;
     let payload = Payload {
         name: output.file_name().map_or_else(|| "program".into(), |name| name.to_string_lossy().into_owned()),
@@ -235,7 +241,13 @@ fn carried(file: &mut File) -> Result<Option<Payload>, String> {
     let mut trailer = [0; TRAILER_BYTES as usize];
     file.seek(SeekFrom::Start(length - TRAILER_BYTES)).and_then(|_| file.read_exact(&mut trailer)).map_err(cannot)?;
     if trailer[40..] != MARK {
-        return Ok(None);
+        return match elf_bytes(file).map_err(cannot)? {
+            Some(code_bytes) if code_bytes > length => Err(damaged("it is cut short")),
+            Some(code_bytes) if begins_with(file, code_bytes, PAYLOAD_START).map_err(cannot)? => {
+                Err(damaged("the end of what it carries is missing, or something stands behind it"))
+            }
+            _ => Ok(None),
+        };
     }
     let payload_bytes = u64::from_le_bytes(trailer[32..40].try_into().expect("eight bytes"));
     if payload_bytes > PAYLOAD_BYTES_MAX || payload_bytes > length - TRAILER_BYTES {
@@ -252,6 +264,25 @@ fn carried(file: &mut File) -> Result<Option<Payload>, String> {
         return Err(damaged("its code does not have its length"));
     }
     Ok(Some(payload))
+}
+
+/// Length of an ELF file as its header tells it: up to the table of sections, which linkers put last. `None`: it is no such file.
+fn elf_bytes(file: &mut File) -> std::io::Result<Option<u64>> {
+    let mut head = [0; 64];
+    file.seek(SeekFrom::Start(0))?;
+    if file.read_exact(&mut head).is_err() || head[..6] != *b"\x7fELF\x02\x01" {
+        return Ok(None);
+    }
+    let half = |at: usize| u64::from(u16::from_le_bytes([head[at], head[at + 1]]));
+    let sections = u64::from_le_bytes(head[40..48].try_into().expect("eight bytes"));
+    Ok(Some(sections.saturating_add(half(58) * half(60))).filter(|_| sections > 0))
+}
+
+fn begins_with(file: &mut File, at: u64, start: &[u8]) -> std::io::Result<bool> {
+    file.seek(SeekFrom::Start(at))?;
+    let mut found = Vec::new();
+    file.take(start.len() as u64).read_to_end(&mut found)?;
+    Ok(found == start)
 }
 
 #[cfg(test)]
@@ -294,5 +325,30 @@ mod tests {
         assert!(carried(&mut File::open(&path).unwrap()).unwrap_err().contains("its code"));
         std::fs::write(&path, &code).unwrap();
         assert_eq!(carried(&mut File::open(&path).unwrap()).unwrap(), None);
+    }
+
+    #[test]
+    fn code_that_lost_the_end_of_what_it_carried_is_told_from_code_that_carries_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        let mut code = vec![0; 1000];
+        code[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        code[40..48].copy_from_slice(&936_u64.to_le_bytes());
+        code[58..62].copy_from_slice(&[64, 0, 1, 0]);
+        let whole = [&code[..], &payload_bytes(&payload(&code)).unwrap()].concat();
+        let carries = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            carried(&mut File::open(&path).unwrap()).map(|payload| payload.is_some())
+        };
+        assert_eq!((carries(&code), carries(&whole)), (Ok(false), Ok(true)));
+        // What other tools put behind it is not ours.
+        assert_eq!(carries(&[&code[..], b"a signature"].concat()), Ok(false));
+        assert!(carries(&[&whole[..], b"\n"].concat()).unwrap_err().contains("something stands behind it"));
+        for length in [500, 999] {
+            assert!(carries(&code[..length]).unwrap_err().contains("cut short"), "{length}");
+        }
+        for length in [1000 + PAYLOAD_START.len(), whole.len() - 57, whole.len() - 1] {
+            assert!(carries(&whole[..length]).unwrap_err().contains("the end of what it carries"), "{length}");
+        }
     }
 }

@@ -81,7 +81,7 @@ fn a_program_tells_what_it_is() {
     let program = compiled(folder.path());
     assert_eq!(run(&program, &["--sql"]).stdout, SQL);
     let version = run(&program, &["--version"]).stdout;
-    assert!(version.starts_with("made (tidemark ") && version.contains("plan "), "{version}");
+    assert!(version.starts_with("made (tidemark ") && version.contains(", build ") && version.contains(", plan "), "{version}");
     let explained = tidemark(&["explain", "-D", CLICKS, "-e", SQL]).stdout.replace("format=table", "format=csv");
     assert_eq!(run(&program, &["--explain"]).stdout, explained);
     let help = run(&program, &["--help"]).stdout;
@@ -102,6 +102,10 @@ fn only_variables_can_be_changed() {
     let other = format!("CLICKS={}", other.display());
     let by_option = run(&program, &["-q", "-D", &other]);
     assert!(by_option.code == Some(0) && by_option.stdout.contains("/only"), "{by_option:?}");
+    let by_set = run(&program, &["-q", "--set", &other, "--set", "workers=2"]);
+    assert!(by_set.code == Some(0) && by_set.stdout == by_option.stdout, "{by_set:?}");
+    let wrong = run(&program, &["--set", "CLIKS=x"]);
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("setting \"CLIKS\" does not exist"), "{wrong:?}");
     let by_environment = command(&program, &["-q"]).env("CLICKS", other.split_once('=').expect("a value").1).output().map(Ran::from);
     assert!(by_environment.is_ok_and(|ran| ran.stdout.contains("/only")));
     let wrong = run(&program, &["-D", "CLIKS=x"]);
@@ -127,6 +131,26 @@ fn a_damaged_program_is_refused() {
     let ran = run(&program, &[]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("this program is damaged") && ran.stdout.is_empty(), "{ran:?}");
+    // Cut short, in what it carries and in its code: it is not taken for the command line.
+    for cut in [10, 100_000] {
+        std::fs::File::options().write(true).open(&program).and_then(|file| file.set_len(length - cut)).expect("it can be cut");
+        let ran = run(&program, &["--version"]);
+        assert!(ran.code == Some(2) && ran.stderr.contains("this program is damaged") && ran.stdout.is_empty(), "{cut}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_program_does_not_take_the_place_of_its_statements() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = folder.path().join("q.sql");
+    std::fs::write(&text, "SELECT page FROM 'examples/clickstream/clicks.csv'").expect("a file");
+    let text = text.display().to_string();
+    let ran = tidemark(&["compile", &text, "-o", &text]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("holds the statements; name another file"), "{ran:?}");
+    assert!(std::fs::read_to_string(&text).is_ok_and(|text| text.starts_with("SELECT")));
+    let nowhere = folder.path().join("no/such/folder").display().to_string();
+    let ran = tidemark(&["compile", &text, "-o", &nowhere]);
+    assert!(ran.code == Some(2) && ran.stderr.contains(&format!("cannot write {nowhere}")), "{ran:?}");
 }
 
 #[test]

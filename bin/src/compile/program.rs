@@ -22,7 +22,7 @@ struct ProgramArgs {
     how: HowArgs,
     #[command(flatten)]
     place: PlaceArgs,
-    /// A setting, as if SET stood before the statements
+    /// A setting, as if SET stood before the statements; or a value for ${NAME}, as with -D
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     settings: Vec<(String, String)>,
     /// A value for ${NAME} in options; wins over the environment, which wins over the value compiled in
@@ -41,7 +41,8 @@ struct ProgramArgs {
 
 /// Does what the program was compiled for.
 pub(crate) fn command(payload: &Payload) -> Exit {
-    let version = format!("(tidemark {}, plan {:016x})", payload.version, payload.fingerprint);
+    let build = payload.code_hash.get(..16).unwrap_or(&payload.code_hash);
+    let version = format!("(tidemark {}, build {build}, plan {:016x})", payload.version, payload.fingerprint);
     // The grammar wants words that live as long as the process, which has one program.
     let grammar = ProgramArgs::command().name(&*payload.name.clone().leak()).version(&*version.leak());
     let args = ProgramArgs::from_arg_matches(&grammar.get_matches()).unwrap_or_else(|error| error.exit());
@@ -61,7 +62,10 @@ pub(crate) fn command(payload: &Payload) -> Exit {
 }
 
 fn prepare(payload: &Payload, args: &ProgramArgs, color: Color) -> Result<(Session, HowArgs), String> {
-    if let Some((name, _)) = args.variables.iter().find(|(name, _)| !payload.names.contains(name)) {
+    // `--set` of a variable can mean nothing else.
+    let (given, settings): (Vec<_>, Vec<_>) = args.settings.iter().cloned().partition(|(name, _)| payload.names.contains(name));
+    let variables: Vec<_> = args.variables.iter().cloned().chain(given).collect();
+    if let Some((name, _)) = variables.iter().find(|(name, _)| !payload.names.contains(name)) {
         return Err(no_such_variable(name, &payload.names));
     }
     let mut how = args.how.clone();
@@ -69,8 +73,8 @@ fn prepare(payload: &Payload, args: &ProgramArgs, color: Color) -> Result<(Sessi
     let compiled_format = payload.format.as_deref().and_then(StdoutFormat::of_name);
     how.format = how.format.or(compiled_format);
     let mut session = Session::of(Text::inline(payload.sql.clone()).named(&payload.name), how.format, color);
-    session.give(payload.settings.iter().chain(&args.settings).cloned(), payload.variables.clone(), args.variables.iter().cloned());
-    let as_compiled = args.settings.is_empty()
+    session.give(payload.settings.iter().chain(&settings).cloned(), payload.variables.clone(), variables.into_iter());
+    let as_compiled = settings.is_empty()
         && how.format == compiled_format
         && payload.names.iter().all(|name| session.variable(name).as_ref() == payload.variables.get(name));
     if as_compiled
