@@ -130,6 +130,11 @@ impl EpochClock {
         Duration::from_micros((self.current() + micros(length)).saturating_sub(now))
     }
 
+    /// Whether ticks come by themselves, and not from a test.
+    pub(crate) fn keeps_time(&self) -> bool {
+        matches!(self.mode, Mode::System { .. })
+    }
+
     /// A source has read rows; `saturated` if it has more at hand already.
     pub fn note_read(&self, saturated: bool) {
         self.active.store(true, Ordering::Relaxed);

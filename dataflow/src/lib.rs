@@ -36,6 +36,7 @@ pub mod report;
 pub mod run;
 pub mod set_operation;
 mod sink;
+mod sleepers;
 mod source;
 pub mod state;
 mod stateless;

@@ -4,6 +4,7 @@
 //! what to compute.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tidemark_planner::plan::{NodeId, PhysicalOp, PhysicalPlan, SourceId};
@@ -27,6 +28,7 @@ use crate::partitions;
 use crate::ranked_operator::{as_of, over, set_operation, top_n};
 use crate::recursion::{RecursionContext, recursion};
 use crate::sink::{OpenSinks, SinkContext, sink};
+use crate::sleepers::Sleepers;
 use crate::source::{SharedSource, SourceWorker, source};
 use crate::stateless::{Chain, stateless};
 use crate::tick_log::TickLog;
@@ -52,7 +54,7 @@ pub(crate) struct Process {
 }
 
 /// Renders a plan on one worker. The probe is done when every sink has acknowledged everything.
-pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch> {
+pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process, sleepers: &Rc<Sleepers>) -> Handle<Epoch> {
     let probe = Handle::new();
     let mut relations: BTreeMap<NodeId, Stream<'_, Epoch, Batch>> = BTreeMap::new();
     let mut watermarks: BTreeMap<u32, StreamVec<'_, Epoch, WatermarkUpdate>> = BTreeMap::new();
@@ -71,6 +73,7 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process) -> Handle<Epoch
                     control: Arc::clone(&process.control),
                     metrics: Arc::clone(&process.metrics),
                     probe: probe.clone(),
+                    sleepers: Rc::clone(sleepers),
                     worker: scope.index(),
                     bytes_in_flight_max: process.bytes_in_flight_max / process.workers as u64,
                 };

@@ -3,6 +3,7 @@
 //! Opens what the plan names, meets the other processes of the group if there are any, renders the same dataflow on every worker,
 //! and steps it until its sources have ended or somebody asks it to stop.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::letters::Letters;
 use crate::render::{Process, render};
 use crate::report::RunReport;
 use crate::sink::OpenSinks;
+use crate::sleepers::Sleepers;
 use crate::source::{SharedSource, Wanted};
 use crate::tick_log::TickLog;
 
@@ -146,7 +148,8 @@ fn work(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &Arc<
     let guards = timely::execute::execute_from(builders, Box::new(()), timely, move |worker| {
         let process = Arc::clone(&shared);
         let _broken = Broken(Arc::clone(&process.control));
-        let probe = worker.dataflow_named("tidemark", |scope| render(scope, &process));
+        let sleepers = Rc::new(Sleepers::default());
+        let probe = worker.dataflow_named("tidemark", |scope| render(scope, &process, &sleepers));
         while !probe.done() {
             if process.control.abandoned() {
                 // Whoever the frontier waits for is gone.
@@ -154,6 +157,7 @@ fn work(plan: Arc<PhysicalPlan>, io: &dyn Io, config: &RunConfig, control: &Arc<
                 return;
             }
             process.clock.tick();
+            sleepers.wake(process.clock.current());
             worker.step_or_park(Some(process.clock.until_tick()));
         }
     })

@@ -9,6 +9,7 @@
 //! **Errors.** Rows that fail to decode or evaluate go to the error stream.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
@@ -37,6 +38,7 @@ use crate::partitions::{Announcement, Partitions, Slots};
 use crate::places::Places;
 use crate::progress::Mark;
 use crate::render_row::render_row;
+use crate::sleepers::Sleepers;
 use crate::tick_log::{TickLog, Turn};
 use crate::watermark::{ENDED, WatermarkUpdate};
 
@@ -46,7 +48,7 @@ const EPOCHS_IN_FLIGHT_MAX: usize = 8;
 const CHUNKS_WAITING_MAX: usize = 4;
 /// Chunks in a row without a pause after which a source counts as running flat out.
 const FLAT_OUT: u32 = 8;
-/// Least time until a source with nothing to read is asked again; otherwise it is asked each tick.
+/// Time until a source that waits for something other than a tick is asked again.
 const POLL_INTERVAL_MIN: Duration = Duration::from_micros(500);
 
 /// A source as the workers of a process share it.
@@ -277,6 +279,7 @@ pub(crate) struct SourceWorker {
     pub(crate) control: Arc<Control>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) probe: Handle<Epoch>,
+    pub(crate) sleepers: Rc<Sleepers>,
     pub(crate) worker: usize,
     pub(crate) bytes_in_flight_max: u64,
 }
@@ -391,7 +394,8 @@ pub(crate) fn source<'scope>(scope: Scope<'scope, Epoch>, context: SourceWorker)
     let mut errors_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<ErrorRow>>>::from(errors_output);
     let mut announced_output = announced_output.map(OutputBuilder::<_, CapacityContainerBuilder<Vec<Announcement>>>::from);
     let mut reads_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<RecordsRead>>>::from(reads_output);
-    let activator = scope.worker().activator_for(builder.operator_info().address);
+    let activator = scope.worker().activator_for(builder.operator_info().address.clone());
+    let bed = context.sleepers.bed(scope.worker().activator_for(builder.operator_info().address));
     let mut reader = Reader::new(context);
     let mut released = Released::default();
 
@@ -435,6 +439,7 @@ pub(crate) fn source<'scope>(scope: Scope<'scope, Epoch>, context: SourceWorker)
             match next {
                 Next::Now => activator.activate(),
                 Next::After(delay) => activator.activate_after(delay),
+                Next::Tick => bed.set(true),
                 Next::Never => capabilities = None,
             }
         }
@@ -446,6 +451,8 @@ pub(crate) fn source<'scope>(scope: Scope<'scope, Epoch>, context: SourceWorker)
 enum Next {
     Now,
     After(Duration),
+    /// When the next epoch begins, however soon that is: another source may yet read rows in this one.
+    Tick,
     Never,
 }
 
@@ -548,7 +555,7 @@ impl Reader {
             Ok(Got::Contended) => Next::Now,
             Ok(Got::Nothing) => {
                 self.streak = 0;
-                Next::After(POLL_INTERVAL_MIN.max(self.context.clock.until_tick()))
+                if self.context.clock.keeps_time() { Next::Tick } else { Next::After(POLL_INTERVAL_MIN) }
             }
             Err(error) => {
                 self.context.control.fail(error.into());
