@@ -1,7 +1,7 @@
 //! TPC-H as views over tables that change: what the first load of each query costs, and how soon a refresh is out.
 //!
 //! ```text
-//! cargo bench --bench tpch -- [--scale 1] [--queries 1,3,6] [--workers 2] [--refreshes 50]
+//! cargo bench --bench tpch -- [--scale 1] [--queries 1,3,6] [--workers 2] [--refreshes 50] [--statistics no]
 //! ```
 //! Tables are made before the clock starts. A refresh is about 1,000 rows: new orders with their lines, and as many old ones that
 //! go. Latency runs from the moment its first row is read to the moment the sink has the last of its changes, or where
@@ -43,7 +43,12 @@ fn main() {
     let queries = support::list("queries", "");
     let start = Instant::now();
     let tables = changing(tables(scale, 1), 2 * refreshes);
-    let declarations: String = tables.iter().map(|table| table.declaration("connector = 'test', changelog = 'retract'")).collect();
+    let statistics = support::argument("statistics").is_none_or(|said| said != "no");
+    let options = |table: &Table| match statistics {
+        true => format!("connector = 'test', changelog = 'retract', {}", table.statistics(table.rows.num_rows())),
+        false => "connector = 'test', changelog = 'retract'".into(),
+    };
+    let declarations: String = tables.iter().map(|table| table.declaration(&options(table))).collect();
     let steps: BTreeMap<String, Steps> = tables.into_iter().map(|table| (table.name.to_owned(), steps(table, 2 * refreshes))).collect();
     eprintln!("made the tables in {:.1?}", start.elapsed());
     let mut lines = Vec::new();

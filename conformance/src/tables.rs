@@ -95,6 +95,11 @@ impl Table {
 
     /// Declares the table.
     pub fn declaration(&self) -> String {
+        self.declaration_with("")
+    }
+
+    /// Declares the table with more options, each behind a comma.
+    pub fn declaration_with(&self, options: &str) -> String {
         let columns: Vec<String> = self
             .columns
             .iter()
@@ -107,7 +112,7 @@ impl Table {
             })
             .collect();
         let mode = if self.append_only() { "" } else { ", changelog = 'retract'" };
-        format!("CREATE SOURCE {} ({}) WITH (connector = 'test'{mode});\n", self.name, columns.join(", "))
+        format!("CREATE SOURCE {} ({}) WITH (connector = 'test'{mode}{options});\n", self.name, columns.join(", "))
     }
 
     fn append_only(&self) -> bool {

@@ -40,6 +40,20 @@ pub const QUERIES: [(usize, &str); 22] = [
     (22, include_str!("../tpch/q22.sql")),
 ];
 
+/// Different values of columns, by the specification.
+const VALUES: [(&str, usize); 10] = [
+    ("r_name", 5),
+    ("n_name", 25),
+    ("p_type", 150),
+    ("p_brand", 25),
+    ("p_container", 40),
+    ("p_size", 50),
+    ("c_mktsegment", 5),
+    ("o_orderstatus", 3),
+    ("l_shipmode", 7),
+    ("l_returnflag", 3),
+];
+
 /// A table, whole.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -137,6 +151,15 @@ impl Table {
             })
             .collect();
         format!("CREATE SOURCE {} ({}, PRIMARY KEY ({}) NOT ENFORCED) WITH ({options});\n", self.name, columns.join(", "), self.key)
+    }
+
+    /// Options that tell the planner how many rows the table has, and how many values the columns that queries filter.
+    pub fn statistics(&self, rows: usize) -> String {
+        let mut text = format!("'statistics.rows' = '{rows}'");
+        for (column, values) in VALUES.iter().filter(|(column, _)| self.rows.schema_ref().index_of(column).is_ok()) {
+            text.push_str(&format!(", 'statistics.distinct.{column}' = '{values}'"));
+        }
+        text
     }
 
     /// The rows that are there after a step.

@@ -9,7 +9,8 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tidemark_conformance::check::{accumulate, same};
 use tidemark_conformance::tpch::{QUERIES, Table, tables};
-use tidemark_testing::run::{Job, run};
+use tidemark_planner::explain;
+use tidemark_testing::run::{Job, plan, run};
 use tidemark_testing::value::{Row, Value};
 
 const STEPS: usize = 4;
@@ -66,4 +67,48 @@ fn tpch_views_equal_their_batch_answers_after_every_refresh() {
     }
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n\n"));
     assert!(only.is_some() || rows > 100, "the answers have {rows} rows");
+}
+
+/// Rows of the tables at scale factor 1.
+const ROWS: [(&str, usize); 8] = [
+    ("region", 5),
+    ("nation", 25),
+    ("supplier", 10_000),
+    ("part", 200_000),
+    ("partsupp", 800_000),
+    ("customer", 150_000),
+    ("orders", 1_500_000),
+    ("lineitem", 6_001_215),
+];
+
+/// `UPDATE_EXPECT=1` writes the expected orders; read the diff.
+#[test]
+fn joins_of_tpch_are_in_an_order_that_keeps_few_rows() {
+    let tables = tables(0.001, 1);
+    let mut text = String::new();
+    for known in [false, true] {
+        let declarations: String = tables
+            .iter()
+            .map(|table| {
+                let rows = ROWS.iter().find(|(name, _)| *name == table.name).map_or(0, |(_, rows)| *rows);
+                let statistics = if known { format!(", {}", table.statistics(rows)) } else { String::new() };
+                table.declaration(&format!("connector = 'test', changelog = 'retract'{statistics}"))
+            })
+            .collect();
+        text.push_str(if known { "\nwith statistics\n" } else { "without statistics\n" });
+        for (number, sql) in QUERIES {
+            let program = plan(&format!("{declarations}CREATE SINK out WITH (connector = 'test') AS {sql} EMIT CHANGES;"));
+            let plan = program.unwrap_or_else(|errors| panic!("q{number}: {errors:#?}")).plan.expect("a query");
+            for line in explain::explain(&plan).iter().filter(|line| line.name == "Join") {
+                for (_, order) in line.fields.iter().filter(|(name, _)| *name == "order") {
+                    text.push_str(&format!("q{number:<3} {order}\n"));
+                }
+            }
+        }
+    }
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tpch/orders.txt");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, &text).expect("the file can be written");
+    }
+    assert_eq!(text, std::fs::read_to_string(&path).unwrap_or_default());
 }

@@ -9,7 +9,7 @@ use crate::functions::Functions;
 use crate::logical::{self, QueryScope, type_name};
 use crate::lower::{Lowering, SinkRequest};
 use crate::macros::Macros;
-use crate::optimize::optimize;
+use crate::optimize::{optimize, order_joins};
 use crate::parse::{LineIndex, Parsing, parse_all};
 use crate::plan::{PhysicalOp, PhysicalPlan};
 use crate::settings::Settings;
@@ -232,9 +232,14 @@ impl<'a> Planner<'a> {
     }
 
     fn lower(&self, query: &Query, plan: LogicalPlan, lowering: &mut Lowering<'a>, request: SinkRequest<'_>) -> Result<(), Vec<PlanError>> {
-        let plan = optimize(plan).map_err(|error| logical::optimizer_errors(&self.catalog, query, error))?;
+        let scope = self.scope(query)?;
+        let plan = self.optimized(query, plan, &scope)?;
         lowering.settings(&self.settings);
-        lowering.sink(self.context.connectors, &plan, &self.scope(query)?, request)
+        lowering.sink(self.context.connectors, &plan, &scope, request)
+    }
+
+    fn optimized(&self, query: &Query, plan: LogicalPlan, scope: &QueryScope) -> Result<LogicalPlan, Vec<PlanError>> {
+        optimize(plan).and_then(|plan| order_joins(plan, scope)).map_err(|error| logical::optimizer_errors(&self.catalog, query, error))
     }
 
     /// A bare SELECT prints.
@@ -344,7 +349,7 @@ impl<'a> Planner<'a> {
         }
         let logical_text = |planner: &Self, plan: LogicalPlan, query: &Query| -> Result<String, Vec<PlanError>> {
             let plan = match explained.level {
-                ExplainLevel::Optimized => optimize(plan).map_err(|error| logical::optimizer_errors(&planner.catalog, query, error))?,
+                ExplainLevel::Optimized => planner.optimized(query, plan, &planner.scope(query)?)?,
                 ExplainLevel::Logical | ExplainLevel::Physical => plan,
             };
             Ok(plan.display_indent().to_string())

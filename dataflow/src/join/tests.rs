@@ -156,6 +156,7 @@ fn plan(case: &Case) -> PhysicalPlan {
         residual,
         output,
         nulls_when_final: case.bound.is_some_and(|bound| bound.when_final),
+        order: None,
     };
     let nodes = vec![
         node(0, values(), schema()),

@@ -4,6 +4,7 @@
 
 mod options;
 mod source;
+mod statistics;
 mod timing;
 
 use std::cell::OnceCell;
@@ -138,7 +139,7 @@ impl<'a> Catalog<'a> {
             (true, false) => Side::Sink,
             (false, _) => Side::Source,
         };
-        let own: Vec<_> = create.options.iter().filter(|setting| !timing::is_option(&setting.key)).cloned().collect();
+        let own: Vec<_> = create.options.iter().filter(|setting| !is_about_source(&setting.key)).cloned().collect();
         options::resolve(spec, &own, side, &create.name.value, create.name.span)?;
         let (can_read, can_write, connector) = (spec.source, create.table && spec.sink, spec.name);
         self.enter(&create.name, create.if_not_exists, create.span, || {
@@ -214,7 +215,10 @@ impl<'a> Catalog<'a> {
             None => Err(vec![self.unknown(&name.value, name.span)]),
             Some((_, Relation::Sink(sink))) => Ok(Arc::clone(sink)),
             Some((_, Relation::Table(table))) if table.can_write => {
-                self.sink(&table.create.name, &table.create.options, table.create.columns.as_ref()).map(Arc::new)
+                // Sizes are of what is read.
+                let settings: Vec<_> =
+                    table.create.options.iter().filter(|setting| !statistics::is_option(&setting.key)).cloned().collect();
+                self.sink(&table.create.name, &settings, table.create.columns.as_ref()).map(Arc::new)
             }
             Some((key, relation)) => {
                 let kind = if matches!(relation, Relation::View(_)) { "view" } else { "source" };
@@ -287,6 +291,11 @@ pub(crate) fn find_name<'n>(names: impl Iterator<Item = &'n str> + Clone, wanted
         (Some((place, _)), None) => Some(place),
         _ => None,
     }
+}
+
+/// Whether an option tells of a source, whatever its connector.
+fn is_about_source(key: &str) -> bool {
+    timing::is_option(key) || statistics::is_option(key)
 }
 
 fn unknown_declared(name: &Name, fields: &[Field]) -> PlanError {

@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion_common::{DFSchema, ScalarValue};
 use datafusion_expr::{Expr, cast};
 
+use super::statistics::{self, Statistics};
 use super::{Catalog, duplicates, find_name, options, timing, unknown_declared};
 use crate::connector::{METADATA_KEY, Options, Side};
 use crate::error::nearest;
@@ -38,6 +39,8 @@ pub(crate) struct SourceTable {
     pub(crate) key: Option<Vec<usize>>,
     /// Columns that are there when they are named and `*` does not show: `_event_time` and `_headers`.
     pub(crate) hidden: Vec<SourceColumn>,
+    /// Expected sizes.
+    pub(crate) statistics: Statistics,
 }
 
 /// The event time under a name that is the same for all sources.
@@ -149,6 +152,7 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
     let name = &create.name.value;
     let spec = options::connector(catalog.connectors, &create.options, name, create.name.span).map_err(|error| vec![error])?;
     let (timing_options, own): (Vec<_>, Vec<_>) = create.options.iter().cloned().partition(|setting| timing::is_option(&setting.key));
+    let (sizes, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|setting| statistics::is_option(&setting.key));
     let timing = timing::resolve(&timing_options, name)?;
     let options = options::resolve(spec, &own, Side::Source, name, create.name.span)?;
     let options = options::complete(catalog.connectors, &create.options, options, create.columns.as_ref(), create.name.span)
@@ -280,6 +284,10 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
         errors.push(error.help("Say which rows are the same: add PRIMARY KEY (column, …) NOT ENFORCED to its columns."));
     }
     // A column whose own declaration is wrong is not reported missing as well.
+    let statistics = match errors.is_empty() {
+        true => statistics::resolve(&sizes, &out, name)?,
+        false => Statistics::default(),
+    };
     let mut event_time = None;
     let mut carried = None;
     if errors.is_empty() {
@@ -325,6 +333,7 @@ pub(super) fn resolve(catalog: &Catalog<'_>, create: &CreateSource) -> Result<Ar
         bounded: facts.bounded,
         changelog,
         key,
+        statistics,
     }))
 }
 
@@ -494,5 +503,6 @@ pub(super) fn from_path(catalog: &Catalog<'_>, path: &str, span: Option<Span>) -
         bounded: facts.bounded,
         changelog: facts.changelog,
         key: None,
+        statistics: Statistics::default(),
     })
 }

@@ -96,6 +96,9 @@ fn join_fields(plan: &PhysicalPlan, join: &JoinPlan) -> Vec<(&'static str, Strin
         JoinKind::LeftMark => "mark",
     };
     let mut fields = vec![("kind", kind.to_string())];
+    if let Some(order) = &join.order {
+        fields.push(("order", order.clone()));
+    }
     if join.null_equals_null {
         fields.push(("nulls", "equal".into()));
     }

@@ -41,6 +41,8 @@ impl Lowering<'_> {
         if let Some(plan) = self.join_in_loop(join, scope)? {
             return self.lower(&plan, scope);
         }
+        // It is said of the last join of several.
+        let order = self.join_order.take();
         let (kind, swapped) = match join.join_type {
             JoinType::Inner => (JoinKind::Inner, false),
             JoinType::Left => (JoinKind::Left, false),
@@ -100,7 +102,7 @@ impl Lowering<'_> {
             residual: condition.residual,
             widths: [left_plan.schema().fields().len(), right_plan.schema().fields().len()],
         };
-        self.joined(sides, shape, bounds, join, scope)
+        self.joined(sides, shape, bounds, order, join, scope)
     }
 
     /// A value that differs from call to call cannot decide whether two rows meet: they are asked again when one is taken back.
@@ -176,7 +178,15 @@ impl Lowering<'_> {
     }
 
     /// The join of two sides.
-    fn joined(&mut self, sides: [Side; 2], shape: Shape, bounds: Bounds, join: &Join, scope: &QueryScope) -> Result<Rel> {
+    fn joined(
+        &mut self,
+        sides: [Side; 2],
+        shape: Shape,
+        bounds: Bounds,
+        order: Option<String>,
+        join: &Join,
+        scope: &QueryScope,
+    ) -> Result<Rel> {
         let [left, right] = &sides;
         let span = self.join_span(join, scope);
         let limits = self.row_limits("a join", scope)?;
@@ -216,7 +226,7 @@ impl Lowering<'_> {
         let left = self.arrange(left, bounds.left.or(left_judged), left_state, limits.clone());
         let right = self.arrange(right, bounds.right.or(right_judged), right_state, limits);
         let Shape { kind, null_equals_null, null_aware, residual, .. } = shape;
-        let plan = JoinPlan { left, right, kind, null_equals_null, null_aware, residual, output, nulls_when_final };
+        let plan = JoinPlan { left, right, kind, null_equals_null, null_aware, residual, output, nulls_when_final, order };
         let node = self.node(PhysicalOp::Join(plan), props);
         Ok(self.rel(node, sources, window_span))
     }

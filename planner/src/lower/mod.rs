@@ -38,7 +38,9 @@ use datafusion_expr::{Expr, LogicalPlan};
 
 use crate::catalog::EVENT_TIME;
 use crate::catalog::{SourceColumn, SourceTable};
-use crate::logical::{AsOf, AssignWindows, ErrorsOf, LateSessions, QueryScope, RecursiveScan, SetNode, SourceScan, ViewBody, errors_at};
+use crate::logical::{
+    AsOf, AssignWindows, ErrorsOf, JoinOrder, LateSessions, QueryScope, RecursiveScan, SetNode, SourceScan, ViewBody, errors_at,
+};
 use crate::parse::LineIndex;
 use crate::plan::{
     ChangelogKind, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Props, SinkPlan, SourceId, StateBound, Step,
@@ -79,6 +81,8 @@ pub(crate) struct Lowering<'a> {
     recursions: recursion::Recursions,
     /// What is allowed, and worth knowing.
     warnings: Vec<PlanError>,
+    /// What EXPLAIN says of the order of the joins that are lowered next.
+    join_order: Option<String>,
     /// Event times are read also where nothing waits for them.
     pub(crate) keeps_times: bool,
 }
@@ -96,6 +100,7 @@ impl<'a> Lowering<'a> {
             state_used: BTreeSet::new(),
             recursions: recursion::Recursions::default(),
             warnings: vec![],
+            join_order: None,
             keeps_times: false,
         }
     }
@@ -220,6 +225,9 @@ impl<'a> Lowering<'a> {
                     let rel = self.lower(&view.input, &view.scope)?;
                     self.refuse_unused_state(&view.scope)?;
                     rel
+                } else if let Some(joins) = node.downcast_ref::<JoinOrder>() {
+                    self.join_order = Some(joins.order.clone());
+                    self.lower(&joins.input, scope)?
                 } else if let Some(windows) = node.downcast_ref::<AssignWindows>() {
                     self.windows(windows, scope)?
                 } else if let Some(late) = node.downcast_ref::<LateSessions>() {

@@ -34,11 +34,13 @@ use crate::plan::WindowKind;
 
 mod distinct_on;
 mod grouping_sets;
+mod join_order;
 mod single_row;
 mod subqueries;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use join_order::order_joins;
 pub(crate) use single_row::{at_most_one, exactly_one};
 use subqueries::SubqueriesToJoins;
 

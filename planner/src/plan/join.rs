@@ -62,6 +62,8 @@ pub struct JoinPlan {
     /// A left row without a match, in a join whose state is bounded by time and that emits only final rows, comes out when it is dropped. Otherwise
     /// nulls come out at once and are taken back when a match arrives.
     pub nulls_when_final: bool,
+    /// The relations that are joined here and below, in that order, and why in that order, if there are three or more.
+    pub order: Option<String>,
 }
 
 /// Which rows of a join come out.

@@ -30,3 +30,12 @@ SET workers = 'many';
 ----
 CREATE SOURCE s (a INT) WITH (connector = 'stream', topic = 's');
 SELECT * FROM ERRORS((SELECT a + 1 FROM s));
+----
+CREATE SOURCE sized (a INT, name STRING) WITH (connector = 'stream', 'statistics.rows' = 'many');
+SELECT a FROM sized;
+----
+CREATE SOURCE sized (a INT, name STRING) WITH (connector = 'stream', 'statistics.rows' = '-1', 'statistics.distinct.name' = '7');
+SELECT a FROM sized;
+----
+CREATE SOURCE sized (a INT, name STRING) WITH (connector = 'stream', 'statistics.rows' = '10', 'statistics.distinct.nam' = '7');
+SELECT a FROM sized;
