@@ -2,8 +2,8 @@
 //! engine. `cargo bench --bench operators -- [--rows 10000000] [--workers 1]`; `--only session` picks by name. `cpu ns` is processor time
 //! a row, to compare a case with one hot key (three rows of ten) with the one without.
 //!
-//! `--arranged 5000000` measures what an arranged row takes in memory instead, and `--flat 10000000` what joins bounded by time hold while
-//! so many rows of each side are read.
+//! `--arranged 5000000` measures what a kept row takes in memory instead, arranged or as a group of its own, and `--flat 10000000` what
+//! joins bounded by time hold while so many rows of each side are read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
@@ -56,6 +56,18 @@ fn main() {
         ("all time, count and sum", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT FINAL", 2, both, 1),
         ("all time, EMIT CHANGES", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT CHANGES", 2, both, 1),
         ("all time, EMIT CHANGES, one hot", "SELECT k, sum(k), count(*) FROM t GROUP BY k EMIT CHANGES", 2, both, 1),
+        ("all time, min and max, changes", EXTREMES, 3, both, 1),
+        ("all time, min and max, changes, one hot", EXTREMES, 3, both, 1),
+        ("all time, count distinct and median", HOLISTIC, 3, both, 1),
+        ("all time, count distinct and median, one hot", HOLISTIC, 3, both, 1),
+        ("OVER in event time", OVER_TIME, 0, both, 1),
+        ("OVER in event time, one hot", OVER_TIME, 0, both, 1),
+        ("OVER, changes", OVER, 0, both, 1),
+        ("OVER, changes, one hot", OVER, 0, both, 1),
+        ("OVER, frame of 10 rows, changes", OVER_FRAME, 0, both, 1),
+        ("OVER, frame of 10 rows, changes, one hot", OVER_FRAME, 0, both, 1),
+        ("first 10 of each, changes", TOP, 0, both, 1),
+        ("first 10 of each, changes, one hot", TOP, 0, both, 1),
         ("all time, distinct", "SELECT DISTINCT k FROM t", 0, both, 1),
         ("join with distinct keys", JOIN, 0, both, 1),
         ("join with distinct keys, one hot", JOIN, 0, both, 1),
@@ -103,6 +115,15 @@ fn main() {
 /// Every row meets one.
 const JOIN: &str = "SELECT t.k, t.ts FROM t JOIN (SELECT DISTINCT k FROM t) AS d ON t.k = d.k ALLOW UNBOUNDED STATE";
 
+const EXTREMES: &str = "SELECT k, min(ts), max(ts), count(*) FROM t GROUP BY k EMIT CHANGES";
+const HOLISTIC: &str = "SELECT k, count(DISTINCT ts), median(CAST(ts AS BIGINT)), count(*) FROM t GROUP BY k EMIT FINAL";
+const OVER_TIME: &str =
+    "SELECT k, sum(k) OVER (PARTITION BY k ORDER BY ts RANGE BETWEEN INTERVAL '1' SECOND PRECEDING AND CURRENT ROW) AS s FROM t EMIT FINAL";
+const OVER: &str = "SELECT k, sum(k) OVER (PARTITION BY k ORDER BY ts) AS s FROM t ALLOW UNBOUNDED STATE EMIT CHANGES";
+const OVER_FRAME: &str = "SELECT k, sum(k) OVER (PARTITION BY k ORDER BY ts ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS s FROM t ALLOW UNBOUNDED STATE EMIT CHANGES";
+const TOP: &str = "SELECT k, ts FROM (SELECT k, ts, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts DESC) AS n FROM t) WHERE n <= 10 \
+                   ALLOW UNBOUNDED STATE EMIT CHANGES";
+
 fn batches(rows: usize, keys: usize, hot: bool) -> Vec<RecordBatch> {
     let mut random = Random::new(1);
     (0..rows)
@@ -135,6 +156,8 @@ fn flat(rows: u64) {
 struct Arranged {
     rows: u64,
     next: u64,
+    /// Behind the columns stands how often a row is added.
+    with_diff: bool,
     over: Arc<AtomicBool>,
 }
 
@@ -144,29 +167,81 @@ impl PartitionReader for Arranged {
             return Ok(if self.over.load(Relaxed) { Read::End } else { Read::Pending });
         }
         let numbers = self.next..self.rows.min(self.next + BATCH as u64);
-        let columns: [(&str, ArrayRef); 3] = [
+        let columns: [(&str, ArrayRef); 4] = [
             ("k", Arc::new(Int64Array::from_iter_values(numbers.clone().map(|n| (n * 7_919) as i64)))),
             ("v", Arc::new(Int64Array::from_iter_values(numbers.clone().map(|n| n as i64)))),
             ("s", Arc::new(StringArray::from_iter_values(numbers.clone().map(|n| format!("{n:020}"))))),
+            ("diff", Arc::new(Int64Array::from_iter_values(numbers.clone().map(|_| 1)))),
         ];
+        let columns = columns.into_iter().take(if self.with_diff { 4 } else { 3 });
         let batch = RecordBatch::try_from_iter(columns).map_err(|error| ConnectorError::new("arranged", error))?;
         let offset = std::mem::replace(&mut self.next, numbers.end);
         Ok(Read::Chunk(Chunk { offset, bytes: 50 * (numbers.end - offset), body: ChunkBody::Rows(batch) }))
     }
 }
 
-/// What an arranged row takes: a stream that is kept for another that has nothing.
+/// A number in row bytes.
+const NUMBER: f64 = 9.0;
+/// A text of twenty letters in row bytes: three blocks of nine, and one.
+const TEXT: f64 = 28.0;
+
+/// What is kept of each row, which is a group of its own: the name, whether rows may be taken back, the query, the bytes of its row.
+const KEPT: [(&str, bool, &str, f64); 9] = [
+    ("join", false, "SELECT t.v, t.s FROM t JOIN none ON t.k = none.k ALLOW UNBOUNDED STATE", 2.0 * NUMBER + TEXT),
+    ("distinct", false, "SELECT DISTINCT k, v FROM t", 2.0 * NUMBER),
+    ("count", false, "SELECT k, count(*) AS n FROM t GROUP BY k EMIT CHANGES", 2.0 * NUMBER),
+    ("count and sum", false, "SELECT k, count(*) AS n, sum(v) AS s FROM t GROUP BY k EMIT CHANGES", 3.0 * NUMBER),
+    ("min and max", false, "SELECT k, min(v) AS a, max(v) AS b FROM t GROUP BY k EMIT CHANGES", 3.0 * NUMBER),
+    (
+        "min and max, taken back",
+        true,
+        "SELECT k, min(v) AS a, max(v) AS b FROM t GROUP BY k ALLOW UNBOUNDED STATE EMIT CHANGES",
+        3.0 * NUMBER,
+    ),
+    ("max of a text", false, "SELECT k, max(s) AS a FROM t GROUP BY k EMIT CHANGES", NUMBER + TEXT),
+    ("max of a text, taken back", true, "SELECT k, max(s) AS a FROM t GROUP BY k ALLOW UNBOUNDED STATE EMIT CHANGES", NUMBER + TEXT),
+    (
+        "latest of each",
+        true,
+        "SELECT k, v, s FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY v DESC) AS n FROM t) WHERE n = 1 ALLOW UNBOUNDED STATE EMIT CHANGES",
+        2.0 * NUMBER + TEXT,
+    ),
+];
+
+/// What a kept row takes, each case in a process of its own: what was given back is not taken for new.
 fn arranged(rows: u64) {
-    let text = "CREATE SOURCE t (k BIGINT, v BIGINT, s VARCHAR) WITH (connector = 'test', bounded = 'false');
-                CREATE SOURCE none (k BIGINT, v BIGINT, s VARCHAR) WITH (connector = 'test', bounded = 'false');
-                CREATE SINK out WITH (connector = 'test') AS
-                SELECT t.v, t.s FROM t JOIN none ON t.k = none.k ALLOW UNBOUNDED STATE;";
-    let plan = Arc::new(plan(text).unwrap_or_else(|errors| panic!("{errors:#?}")).plan.expect("there is a query"));
-    let over = Arc::new(AtomicBool::new(false));
+    let only = support::argument("only").unwrap_or_default();
+    if support::argument("case").is_some() {
+        let (held, resident) = kept(&KEPT[support::number("case", 0) as usize], rows);
+        return println!("{held} {resident}");
+    }
+    let mut table = Vec::new();
+    for (place, (name, _, _, own)) in KEPT.iter().enumerate().filter(|(_, case)| case.0.contains(&only)) {
+        let program = std::env::current_exe().expect("this program has a path");
+        let arguments = [format!("--arranged={rows}"), format!("--case={place}")];
+        let output = std::process::Command::new(program).args(arguments).output().expect("this program runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let numbers: Vec<f64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        let [held, resident] = numbers[..] else { panic!("{name}: {text}{}", String::from_utf8_lossy(&output.stderr)) };
+        let each = |bytes: f64| format!("{:.1}", bytes / rows as f64);
+        let line = [(*name).to_owned(), rows.to_string(), format!("{own}"), each(held), each(resident), format!("{:.1}", 1.6 * own + 16.0)];
+        table.push(line.to_vec());
+    }
+    support::table(&["kept", "rows", "bytes of a row", "held", "resident", "goal"], &table);
+}
+
+/// What is held while all rows are there: by the operators, and by the process.
+fn kept((name, taken_back, query, _): &(&str, bool, &str, f64), rows: u64) -> (u64, u64) {
+    let mode = if *taken_back { ", changelog = 'retract'" } else { "" };
+    let columns = "(k BIGINT, v BIGINT, s VARCHAR) WITH (connector = 'test', bounded = 'false'";
+    let text =
+        format!("CREATE SOURCE t {columns}{mode}); CREATE SOURCE none {columns}); CREATE SINK out WITH (connector = 'test') AS {query};");
+    let plan = Arc::new(plan(&text).unwrap_or_else(|errors| panic!("{name}: {errors:#?}")).plan.expect("there is a query"));
+    let (over, with_diff) = (Arc::new(AtomicBool::new(false)), *taken_back);
     let stop = Arc::clone(&over);
     let open: OpenRelation = Arc::new(move |name| {
         let rows = if name == "t" { rows } else { 0 };
-        vec![Box::new(Arranged { rows, next: 0, over: Arc::clone(&stop) })]
+        vec![Box::new(Arranged { rows, next: 0, with_diff, over: Arc::clone(&stop) })]
     });
     let io = BatchIo::relations(open, Placement::OneWorker, Arc::new(|_, _| {}));
     let control = Control::new();
@@ -179,16 +254,11 @@ fn arranged(rows: u64) {
         // The last merges give back what they were made of.
         std::thread::sleep(Duration::from_secs(2));
         let report = watched.report();
-        assert!(report.operators.iter().map(|operator| operator.groups).sum::<u64>() >= rows, "all rows are arranged");
+        assert!(report.operators.iter().map(|operator| operator.groups).sum::<u64>() >= rows, "all rows are kept");
         let (bytes, resident) = (report.operators.iter().map(|operator| operator.state_bytes).sum::<u64>(), support::memory() - before);
         over.store(true, Relaxed);
         (bytes, resident)
     });
     run(plan, &io, &RunConfig::default(), &control).unwrap_or_else(|error| panic!("{error}"));
-    let (bytes, resident) = watcher.join().expect("the watcher ends");
-    // Two numbers of nine bytes; a text of twenty in three blocks of nine, and one.
-    let own = 2.0 * 9.0 + 28.0;
-    let each = |bytes: u64| format!("{:.1}", bytes as f64 / rows as f64);
-    let line = vec!["join".into(), rows.to_string(), format!("{own}"), each(bytes), each(resident), format!("{:.1}", 1.6 * own + 16.0)];
-    support::table(&["arranged", "rows", "bytes of a row", "held", "resident", "goal"], &[line]);
+    watcher.join().expect("the watcher ends")
 }
