@@ -222,7 +222,7 @@ fn fixed(leaves: &[LogicalPlan], conditions: &[Expr], scope: &QueryScope) -> Opt
         field.is_none_or(|(_, field)| matches!(field.data_type(), DataType::Timestamp(_, _)))
     };
     let timed = tables.iter().any(|table| table.event_time.is_some() || table.carried.is_some());
-    if timed && conditions.iter().any(|condition| condition.column_refs().iter().any(|column| is_time(column))) {
+    if timed && conditions.iter().any(|condition| condition.column_refs().iter().any(is_time)) {
         return Some("a time may bound it");
     }
     let per_key = tables.iter().all(|table| table.changelog == ChangelogKind::Upsert);
