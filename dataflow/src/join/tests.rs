@@ -27,7 +27,7 @@ use timely::dataflow::operators::vec::Broadcast;
 use super::join;
 use crate::arrange::{ArrangeContext, Floor, arrange, conditions};
 use crate::batch::{Batch, NO_WATERMARK, RowWatermarks, record_batch};
-use crate::control::Metrics;
+use crate::control::{Metrics, OutTo};
 use crate::watermark::{ENDED, WatermarkUpdate};
 
 /// A row: key, value, text.
@@ -259,7 +259,9 @@ fn run(case: &Case) -> Output {
                 .collect();
             let PhysicalOp::Join(join_plan) = &plan.node(NodeId(4)).op else { unreachable!() };
             let right = if case.same_side { 0 } else { 1 };
-            let (rows, _) = join(arrangements[0].clone(), arrangements[right].clone(), told, join_plan, plan.node(NodeId(4)), &partitions);
+            let out_to = OutTo { metrics: Arc::clone(&metrics), node: 4, worker: index, part: 0 };
+            let [left, right] = [0, right].map(|side| arrangements[side].clone());
+            let (rows, _) = join(left, right, told, join_plan, plan.node(NodeId(4)), &partitions, &out_to);
             let results = Arc::clone(&results);
             rows.unary::<NoopBuilder<Batch>, _, _, _>(Pipeline, "collect", move |_, _| {
                 move |input, output| {
