@@ -13,7 +13,7 @@ use arrow::compute::{prep_null_mask_filter, take};
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
 use tidemark_connectors::source::RowError;
-use tidemark_planner::plan::{NodeId, Step, WindowKind, WindowPlan};
+use tidemark_planner::plan::{NodeId, Step};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -55,7 +55,7 @@ impl Chain {
             Step::Project { exprs } => {
                 ReadyStep::Project { exprs: exprs.iter().map(|named| Arc::clone(&named.expr)).collect(), schema: Arc::clone(schema) }
             }
-            Step::AssignWindows { window: WindowPlan { kind: WindowKind::Session { .. }, .. } } => {
+            Step::AssignWindows { window } if window.kind.needs_group() => {
                 panic!("a row does not say which session it is in, the planner should have said so")
             }
             Step::AssignWindows { window } => ReadyStep::AssignWindows(WindowStep::new(window, schema)),

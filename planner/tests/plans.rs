@@ -99,7 +99,10 @@ fn check(plan: &PhysicalPlan) {
                 for (key, field) in keys.iter().zip(schema.fields()) {
                     match key {
                         KeyPlan::Expr(it) => typed(&it.expr, below, field.data_type(), &what),
-                        KeyPlan::Window(_, _) => assert_eq!(field.data_type(), &time, "{what}"),
+                        KeyPlan::Window(_, _) => {
+                            let wanted = window.as_ref().map_or(time.clone(), |window| window.kind.column_type());
+                            assert_eq!(field.data_type(), &wanted, "{what}");
+                        }
                     }
                 }
                 for (aggregate, field) in aggregates.iter().zip(schema.fields().iter().skip(keys.len())) {
@@ -305,4 +308,38 @@ fn equal_rows_are_added_up_where_nothing_that_tells_them_apart_is_dropped() {
     // Rows in the order of their source are told apart by where they stand there, which does not come out.
     assert!(!adds_up("SELECT auction, price FROM bid LIMIT 3"));
     assert!(!adds_up("SELECT * FROM bid"));
+}
+
+/// The parts of a window clause, GROUP BY and EMIT mean the same in every order.
+#[test]
+fn parts_of_a_window_clause_stand_in_any_order() {
+    const HEAD: &str = "SELECT symbol, avg(price) AS price FROM trades ";
+    const SOURCE: &str = "CREATE SOURCE trades (symbol VARCHAR, price BIGINT, volume BIGINT, at TIMESTAMP, WATERMARK FOR at AS at) WITH (connector = 'stream');";
+    let parts = [
+        "ON EVENT_TIME(at)",
+        "WITH WATERMARK BOUNDED_OUT_OF_ORDERNESS(10s)",
+        "TRIGGER EVERY 30s OR EVERY 1000 RECORDS",
+        "ALLOWED_LATENESS 30s",
+        "LATE_DATA_STRATEGY UPDATE_PREVIOUS",
+        "GROUP BY symbol HAVING sum(volume) > 1",
+        "EMIT CHANGES",
+    ];
+    let print = |text: &str| plan(&format!("{SOURCE} {HEAD}{text};")).unwrap_or_else(|errors| panic!("{text}: {errors:#?}")).fingerprint;
+    let wanted = print(&format!("WINDOW TUMBLING(5m) {}", parts.join(" ")));
+    let mut orders: Vec<Vec<&'static str>> = vec![vec![]];
+    for part in parts {
+        let with =
+            |order: &Vec<&'static str>| (0..=order.len()).map(|at| [&order[..at], &[part], &order[at..]].concat()).collect::<Vec<_>>();
+        orders = orders.iter().flat_map(with).collect();
+    }
+    assert_eq!(orders.len(), 5040);
+    // Planning all of them takes long: 19 divides no factorial below 20, so every part is met at every place.
+    for order in orders.iter().step_by(19) {
+        let (group, others): (Vec<&str>, Vec<&str>) = order.iter().partition(|part| part.starts_with("GROUP BY"));
+        for text in
+            [format!("WINDOW TUMBLING(5m) {}", order.join(" ")), format!("{} WINDOW TUMBLING(5m) {}", group.join(" "), others.join(" "))]
+        {
+            assert_eq!(print(&text), wanted, "{text}");
+        }
+    }
 }

@@ -43,6 +43,20 @@ pub const BOUNDED_BY_TIME: [(&str, &str); 5] = [
     ("AS OF left join", "SELECT l.v, r.v AS w FROM l LEFT JOIN r FOR SYSTEM_TIME AS OF l.ts ON l.k = r.k"),
 ];
 
+/// Queries whose state is bounded by the number of keys.
+pub const BOUNDED_BY_KEYS: [(&str, &str); 2] = [
+    (
+        "tumbling rows",
+        "SELECT k % 100 AS k, array_agg(v) AS vs FROM l WINDOW TUMBLING(20 ROWS) GROUP BY k % 100
+         UNION ALL SELECT k % 100 AS k, array_agg(v) AS vs FROM r WINDOW TUMBLING(30 ROWS) GROUP BY k % 100",
+    ),
+    (
+        "sliding rows",
+        "SELECT k % 100 AS k, min(v) AS v FROM l WINDOW SLIDING(40 ROWS, 4 ROWS) GROUP BY k % 100
+         UNION ALL SELECT k % 100 AS k, max(v) AS v FROM r WINDOW SLIDING(20 ROWS, 4 ROWS) GROUP BY k % 100",
+    ),
+];
+
 /// What a query held at most while each tenth of the rows was read, in bytes.
 ///
 /// # Panics

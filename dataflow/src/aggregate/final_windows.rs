@@ -136,7 +136,9 @@ impl FinalStore {
         };
         let end = match window.panes.kind() {
             WindowKind::Tumble { .. } | WindowKind::Attached => first,
-            WindowKind::Session { .. } => unreachable!("sessions have a store of their own"),
+            WindowKind::Session { .. } | WindowKind::Rows { .. } => {
+                unreachable!("sessions and windows of so many rows have stores of their own")
+            }
             WindowKind::Hop { .. } => {
                 let by_panes = first.map(|pane| self.last_end.map_or(pane, |last| pane.max(last + window.panes.unit())));
                 [by_panes, self.singles.first_pane()].into_iter().flatten().min()
@@ -157,7 +159,9 @@ impl FinalStore {
             return open(Source::Panes(vec![end]), Ends::OfPanes, groups);
         };
         match window.panes.kind() {
-            WindowKind::Session { .. } => unreachable!("sessions have a store of their own"),
+            WindowKind::Session { .. } | WindowKind::Rows { .. } => {
+                unreachable!("sessions and windows of so many rows have stores of their own")
+            }
             WindowKind::Tumble { .. } | WindowKind::Attached => {
                 // Small windows come out together.
                 let (mut ends, mut groups) = (Vec::new(), Vec::new());

@@ -150,8 +150,10 @@ impl AggregateLayout {
             key_exprs.push(unique.position(expr));
             key_types.push(expr.data_type(input).map_err(|error| error.to_string())?);
         }
-        let time_expr = window.map(|window| unique.position(&window.time));
-        if let Some(window) = window {
+        // Where rows are counted nothing asks for their time.
+        let window_of_time = window.filter(|window| !matches!(window.kind, WindowKind::Rows { .. }));
+        let time_expr = window_of_time.map(|window| unique.position(&window.time));
+        if let Some(window) = window_of_time {
             let found = window.time.data_type(input).map_err(|error| error.to_string())?;
             if !matches!(found, DataType::Timestamp(TimeUnit::Microsecond, _)) {
                 return Err(format!("windows are assigned by a timestamp in microseconds, not by {found}"));
@@ -174,7 +176,7 @@ impl AggregateLayout {
             make(aggregate)?;
         }
         let firing = window.and_then(|window| window.firing.clone()).filter(|_| emit == Emit::Triggered);
-        let places: Vec<usize> = firing.iter().flat_map(|firing| &firing.places).map(|place| payload.position(place)).collect();
+        let places: Vec<usize> = window.iter().flat_map(|window| &window.places).map(|place| payload.position(place)).collect();
         let payload_exprs = payload.0.iter().map(|expr| unique.position(expr)).collect();
         let mut layout = Self {
             exprs: unique.0,
@@ -259,6 +261,11 @@ impl AggregateLayout {
         }
     }
 
+    /// Whether windows are of so many rows.
+    pub(crate) fn counts_rows(&self) -> bool {
+        matches!(self.window.map(|window| window.panes.kind()), Some(WindowKind::Rows { .. }))
+    }
+
     /// How far sessions are kept behind the watermark: while what comes late can still be corrected.
     pub(crate) fn session_lateness(&self) -> i64 {
         self.window.map_or(0, |window| window.lateness_us)
@@ -267,7 +274,7 @@ impl AggregateLayout {
     /// When sessions come out, where not once or at each change: as a trigger says, or when they have ended and as late rows correct them.
     pub(crate) fn session_firing(&self) -> Option<FiringPlan> {
         let corrected = self.emit == Emit::Final && !self.puts_out_late() && self.session_lateness() > 0;
-        let ended = || FiringPlan { trigger: TriggerPlan::Watermark, purge: false, places: vec![] };
+        let ended = || FiringPlan { trigger: TriggerPlan::Watermark, purge: false };
         self.firing.clone().or_else(|| corrected.then(ended))
     }
 

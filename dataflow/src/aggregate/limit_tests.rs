@@ -80,6 +80,7 @@ impl Case {
             late: LateStrategy::Drop,
             letters: None,
             firing: None,
+            places: vec![],
         });
         let output = Arc::new(Schema::new(fields));
         let made = AggregateLayout::new(&schema(), false, &keys, &aggregates, window.as_ref(), self.emit, output, accumulator).unwrap();

@@ -125,7 +125,7 @@ impl Limited {
     /// Ends an epoch. `touched` are the groups that rows came for, in any order. Returns the groups that go and how.
     pub(super) fn close(&mut self, table: &GroupTable, touched: &[u32], epoch: u64, watermark: i64) -> Vec<(u32, Standing)> {
         // A window that is over goes by itself.
-        let lateness = self.layout.window.map(|window| window.lateness_us);
+        let lateness = self.layout.window.filter(|_| !self.layout.counts_rows()).map(|window| window.lateness_us);
         let over = |pane: i64| lateness.is_some_and(|us| pane.saturating_add(us) <= watermark);
         for pane in table.panes().take_while(|pane| over(*pane)) {
             self.leave(&table.pane_groups(pane, false));
@@ -196,7 +196,9 @@ fn rows_of(batch: &KeyedBatch, row: usize) -> u64 {
 
 fn refusal(layout: &AggregateLayout, table: &GroupTable, group: u32, reason: Reason, rows: u64) -> GroupError {
     let keys = table.keys(&[group]).expect("one group has one key");
-    let columns = layout.key_columns(&keys, &[table.pane(group)]);
+    // A key of windows of so many rows is refused with its first.
+    let end = layout.window.filter(|_| layout.counts_rows()).map_or(table.pane(group), |window| window.panes.unit());
+    let columns = layout.key_columns(&keys, &[end]);
     let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
     GroupError { group: describe(layout, &columns, 0), reason: format!("not taken in: {} is reached; {rows}", reason.setting()), diff: 1 }
 }

@@ -32,6 +32,7 @@ mod pane_blocks;
 pub mod panes;
 #[cfg(test)]
 mod property_tests;
+mod row_windows;
 mod session;
 mod session_deadlines;
 mod session_instants;

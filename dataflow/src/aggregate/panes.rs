@@ -3,7 +3,8 @@
 //! A pane is a stretch of event time that no window cuts: a tumbling window itself, the slide of a hopping one, the step of a
 //! cumulating one. Rows are kept once per pane, and windows are put together from panes. **Panes and windows are both named by
 //! their exclusive end** in microseconds: a window's end is the end of its last pane, and it is unique among the windows of an
-//! operator for every shape. An attached window is its own pane. A session is no sum of panes: its rows are named by their times.
+//! operator for every shape. An attached window is its own pane. A session is no sum of panes: its rows are named by their times. To windows
+//! of so many rows the number of a row is its time.
 
 use tidemark_planner::plan::{WindowColumn, WindowKind};
 
@@ -42,6 +43,7 @@ impl Panes {
             WindowKind::Hop { size_us, slide_us } => (slide_us, size_us),
             WindowKind::Cumulate { size_us, step_us } => (step_us, size_us),
             WindowKind::Session { gap_us } => (0, gap_us),
+            WindowKind::Rows { size, slide } => (slide, size),
             WindowKind::Attached => (0, 0),
         };
         if unit != 0 {
@@ -118,7 +120,7 @@ impl Panes {
     pub fn last_window(&self, pane: i64) -> i64 {
         match self.kind {
             WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Attached => pane,
-            WindowKind::Hop { size_us, slide_us } => pane + (size_us - slide_us),
+            WindowKind::Hop { size_us: size, slide_us: slide } | WindowKind::Rows { size, slide } => pane + (size - slide),
             WindowKind::Cumulate { size_us, .. } => self.cumulate_start(pane) + size_us,
         }
     }
@@ -138,7 +140,7 @@ impl Panes {
     pub fn first_pane(&self, end: i64) -> i64 {
         match self.kind {
             WindowKind::Tumble { .. } | WindowKind::Session { .. } | WindowKind::Attached => end,
-            WindowKind::Hop { size_us, slide_us } => end - size_us + slide_us,
+            WindowKind::Hop { size_us: size, slide_us: slide } | WindowKind::Rows { size, slide } => end - size + slide,
             WindowKind::Cumulate { step_us, .. } => self.cumulate_start(end) + step_us,
         }
     }
@@ -164,7 +166,7 @@ impl Panes {
             WindowColumn::End => end,
             WindowColumn::Time => end.saturating_sub(1),
             WindowColumn::Start => match self.kind {
-                WindowKind::Tumble { size_us } | WindowKind::Hop { size_us, .. } => end - size_us,
+                WindowKind::Tumble { size_us: size } | WindowKind::Hop { size_us: size, .. } | WindowKind::Rows { size, .. } => end - size,
                 WindowKind::Cumulate { .. } => self.cumulate_start(end),
                 WindowKind::Session { .. } => panic!("a session starts where its first row is"),
                 WindowKind::Attached => panic!("the start of an attached window is a key of its own"),

@@ -146,6 +146,7 @@ impl Case {
             late: self.strategy,
             letters: None,
             firing: None,
+            places: vec![],
         });
         let output = Arc::new(Schema::new(fields));
         Arc::new(
@@ -171,7 +172,7 @@ impl Case {
         match self.kind {
             None => windows.push((0, 0)),
             Some(WindowKind::Attached) => windows.push((0, time)),
-            Some(WindowKind::Session { .. }) => unreachable!("sessions are tested beside their store"),
+            Some(WindowKind::Session { .. } | WindowKind::Rows { .. }) => unreachable!("these have tests of their own"),
             Some(WindowKind::Tumble { size_us: size }) => {
                 windows.extend((time - 200..=time).filter(|s| (s - self.offset) % size == 0).map(|s| (s, s + size)));
             }

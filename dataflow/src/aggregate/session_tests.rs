@@ -84,6 +84,7 @@ impl Case {
             late: LateStrategy::Drop,
             letters: None,
             firing: None,
+            places: vec![],
         };
         let output = Arc::new(Schema::new(fields));
         let made = AggregateLayout::new(&schema(), self.retractable, &keys, &aggregates, Some(&window), self.emit, output, accumulator);

@@ -95,6 +95,7 @@ fn layout(key: &DataType, kind: Option<WindowKind>, emit: Emit) -> Arc<Aggregate
         late: LateStrategy::Drop,
         letters: None,
         firing: None,
+        places: vec![],
     });
     let output = Arc::new(Schema::new(fields));
     Arc::new(

@@ -13,6 +13,7 @@ use super::late::LateRows;
 use super::layout::AggregateLayout;
 use super::limited::LimitReport;
 use super::output::Output;
+use super::row_windows::RowWindowStore;
 use super::session_store::SessionStore;
 use super::sliding::SlidingStore;
 use super::triggered::TriggeredStore;
@@ -31,6 +32,7 @@ enum Kind {
     Sessions(Box<SessionStore>),
     Triggered(Box<TriggeredStore>),
     Sliding(Box<SlidingStore>),
+    Rows(Box<RowWindowStore>),
 }
 
 impl Store {
@@ -45,6 +47,7 @@ impl Store {
         let kind = match layout.emit {
             _ if layout.session_gap().is_some() => Kind::Sessions(Box::new(SessionStore::new(layout))),
             _ if layout.slides() => Kind::Sliding(Box::new(SlidingStore::new(layout))),
+            _ if layout.counts_rows() => Kind::Rows(Box::new(RowWindowStore::new(layout, workers))),
             Emit::Final if layout.stays_open() => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty, workers))),
             Emit::Final => Kind::Final(Box::new(FinalStore::new(layout, owns_empty))),
             Emit::Triggered => Kind::Triggered(Box::new(TriggeredStore::new(layout))),
@@ -68,6 +71,7 @@ impl Store {
             Kind::Sessions(store) => store.absorb(epoch, batch),
             Kind::Triggered(store) => store.absorb(epoch, batch),
             Kind::Sliding(store) => store.absorb(epoch, batch),
+            Kind::Rows(store) => store.absorb(epoch, batch),
         }
     }
 
@@ -75,7 +79,7 @@ impl Store {
     /// its closing. Optional; the epoch after one that was closed is known anyway.
     pub fn advance(&mut self, frontier: u64) {
         match &mut self.kind {
-            Kind::Final(_) | Kind::Triggered(_) => {}
+            Kind::Final(_) | Kind::Triggered(_) | Kind::Rows(_) => {}
             Kind::Changes(store) => store.advance(frontier),
             Kind::Sessions(store) => store.advance(frontier),
             Kind::Sliding(store) => store.advance(frontier),
@@ -95,6 +99,7 @@ impl Store {
             Kind::Sessions(store) => store.close(epoch, watermark),
             Kind::Triggered(store) => store.close(epoch, watermark),
             Kind::Sliding(store) => store.close(epoch, watermark),
+            Kind::Rows(store) => store.close(epoch, watermark),
         };
         if !output.more {
             self.closed = Some(epoch);
@@ -106,7 +111,7 @@ impl Store {
     /// session is.
     pub fn take_too_late(&mut self) -> LateRows {
         match &mut self.kind {
-            Kind::Final(_) | Kind::Changes(_) | Kind::Triggered(_) | Kind::Sliding(_) => LateRows::default(),
+            Kind::Final(_) | Kind::Changes(_) | Kind::Triggered(_) | Kind::Sliding(_) | Kind::Rows(_) => LateRows::default(),
             Kind::Sessions(store) => store.take_too_late(),
         }
     }
@@ -114,7 +119,7 @@ impl Store {
     /// All groups that have something new shall come out when an epoch closes, where a trigger says when groups do.
     pub fn flush(&mut self, epoch: u64) {
         match &mut self.kind {
-            Kind::Final(_) | Kind::Changes(_) | Kind::Sliding(_) => {}
+            Kind::Final(_) | Kind::Changes(_) | Kind::Sliding(_) | Kind::Rows(_) => {}
             Kind::Sessions(store) => store.flush(epoch),
             Kind::Triggered(store) => store.flush(epoch),
         }
@@ -125,6 +130,7 @@ impl Store {
         match &self.kind {
             Kind::Final(_) | Kind::Sliding(_) => None,
             Kind::Changes(store) => store.next_due(),
+            Kind::Rows(store) => store.next_due(),
             Kind::Sessions(store) => store.next_tick(),
             Kind::Triggered(store) => store.next_tick(),
         }
@@ -132,7 +138,7 @@ impl Store {
 
     /// Whether the store keeps to limits by itself; else who closes it looks at what it holds.
     pub fn keeps_limits(&self) -> bool {
-        matches!(self.kind, Kind::Changes(_))
+        matches!(self.kind, Kind::Changes(_) | Kind::Rows(_))
     }
 
     /// What limits have done since this was asked last.
@@ -140,13 +146,14 @@ impl Store {
         match &mut self.kind {
             Kind::Changes(store) => store.take_limit_report(),
             Kind::Final(_) | Kind::Sessions(_) | Kind::Triggered(_) | Kind::Sliding(_) => None,
+            Kind::Rows(store) => store.take_limit_report(),
         }
     }
 
     /// The next epoch at which a window of processing time ends, where a trigger tells of it.
     pub fn next_end(&self) -> Option<u64> {
         match &self.kind {
-            Kind::Final(_) | Kind::Changes(_) | Kind::Sliding(_) => None,
+            Kind::Final(_) | Kind::Changes(_) | Kind::Sliding(_) | Kind::Rows(_) => None,
             Kind::Sessions(store) => store.next_end(),
             Kind::Triggered(store) => store.next_end(),
         }
@@ -160,6 +167,7 @@ impl Store {
             Kind::Sessions(store) => store.groups(),
             Kind::Triggered(store) => store.groups(),
             Kind::Sliding(store) => store.groups(),
+            Kind::Rows(store) => store.groups(),
         }
     }
 
@@ -171,6 +179,7 @@ impl Store {
             Kind::Sessions(store) => store.bytes(),
             Kind::Triggered(store) => store.bytes(),
             Kind::Sliding(store) => store.bytes(),
+            Kind::Rows(store) => store.bytes(),
         }
     }
 }

@@ -374,7 +374,7 @@ impl TriggeredStore {
 }
 
 /// The order of rows by their places, unless they are in it.
-fn order(layout: &AggregateLayout, batch: &KeyedBatch) -> Option<UInt32Array> {
+pub(super) fn order(layout: &AggregateLayout, batch: &KeyedBatch) -> Option<UInt32Array> {
     let Payload::Raw { columns, .. } = &batch.payload else { return None };
     let [partition, offset] = layout.places.as_slice() else { panic!("rows that are counted have a place") };
     let partitions = columns[*partition].as_primitive::<Int32Type>().values();

@@ -15,7 +15,7 @@ use crate::logical::{AssignWindows, type_name};
 use crate::lower::expr::{Physical, named_in, text};
 use crate::plan::{
     AggregateClass, ChangelogKind, Emit, ErrorPolicy, KeyPlan, LateStrategy, Node, NodeId, PhysicalOp, PhysicalPlan, StateBound, Step,
-    TimeDomain, WatermarkPlan, WatermarkStrategy, WindowColumn, WindowPlan,
+    TimeDomain, WatermarkPlan, WatermarkStrategy, WindowColumn, WindowKind, WindowPlan,
 };
 
 /// One line of EXPLAIN.
@@ -248,7 +248,12 @@ fn step_fields(step: &Step, below: &Schema) -> (&'static str, Vec<(&'static str,
 }
 
 fn shape_fields(window: &WindowPlan, below: &Schema) -> Vec<(&'static str, String)> {
-    let mut fields = vec![("window", AssignWindows::shape(window.kind)), ("time", text_in(&window.time, below))];
+    let mut fields = vec![("window", AssignWindows::shape(window.kind))];
+    if let WindowKind::Rows { .. } = window.kind {
+        fields.push(("order", "partition, offset".into()));
+        return fields;
+    }
+    fields.push(("time", text_in(&window.time, below)));
     if window.offset_us != 0 {
         fields.push(("offset", format_us(window.offset_us)));
     }
@@ -260,7 +265,9 @@ fn window_fields(plan: &PhysicalPlan, window: &WindowPlan, below: &Schema) -> Ve
     if let Some(watermark) = &window.watermark {
         fields.push(("watermark", watermark_text(plan, watermark)));
     }
-    fields.push(("late", window.late.name().into()));
+    if !matches!(window.kind, WindowKind::Rows { .. }) {
+        fields.push(("late", window.late.name().into()));
+    }
     if let Some(path) = &window.letters {
         fields.push(("letters", path.clone()));
     }
@@ -277,6 +284,9 @@ fn window_fields(plan: &PhysicalPlan, window: &WindowPlan, below: &Schema) -> Ve
 fn emit_text(plan: &PhysicalPlan, emit: Emit, window: Option<&WindowPlan>) -> String {
     match (emit, window) {
         (Emit::Changes, _) => "changes, as an epoch closes".to_string(),
+        (Emit::Final, Some(WindowPlan { kind: WindowKind::Rows { .. }, .. })) => {
+            "final, when a window's last row has come, and what is left at the end of the input".into()
+        }
         (Emit::Final, Some(window)) => match &window.watermark {
             Some(watermark) if has_watermark(plan, watermark) => "final, when the watermark passes the window's end".into(),
             _ => "final, at the end of the input".into(),

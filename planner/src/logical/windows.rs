@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
-use datafusion_common::{Column, DFSchema, DFSchemaRef, DataFusionError, Result};
+use datafusion_common::{Column, DFSchema, DFSchemaRef, DataFusionError, Result, ScalarValue};
 use datafusion_expr::logical_plan::Extension;
 use datafusion_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
@@ -32,7 +32,7 @@ pub(crate) const LATE_COLUMNS: [&str; 2] = ["_watermark", "_lateness_us"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AssignWindows {
     pub(crate) input: LogicalPlan,
-    /// The time rows are assigned by.
+    /// The time rows are assigned by. A constant that nothing reads, where windows are of so many rows.
     pub(crate) time: Expr,
     pub(crate) kind: WindowKind,
     pub(crate) offset_us: i64,
@@ -46,20 +46,20 @@ pub(crate) struct AssignWindows {
 
 impl AssignWindows {
     fn new(input: LogicalPlan, time: Expr, table: &WindowTable) -> Result<Self> {
-        let schema = Self::schema_over(&input, false)?;
+        let schema = Self::schema_over(&input, table.kind, false)?;
         let WindowTable { kind, offset_us, options, span, .. } = table;
         Ok(Self { input, time, kind: *kind, offset_us: *offset_us, options: options.clone(), only_late: false, span: *span, schema })
     }
 
     /// The same windows, of which only late rows are kept.
     pub(super) fn only_late(&self) -> Result<Self> {
-        Ok(Self { only_late: true, schema: Self::schema_over(&self.input, true)?, ..self.clone() })
+        Ok(Self { only_late: true, schema: Self::schema_over(&self.input, self.kind, true)?, ..self.clone() })
     }
 
-    fn schema_over(input: &LogicalPlan, only_late: bool) -> Result<DFSchemaRef> {
+    fn schema_over(input: &LogicalPlan, kind: WindowKind, only_late: bool) -> Result<DFSchemaRef> {
         let columns = input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
         let time = DataType::Timestamp(TimeUnit::Microsecond, None);
-        let mut added: Vec<Field> = WINDOW_COLUMNS.into_iter().map(|name| Field::new(name, time.clone(), false)).collect();
+        let mut added: Vec<Field> = WINDOW_COLUMNS.into_iter().map(|name| Field::new(name, kind.column_type(), false)).collect();
         if only_late {
             added.extend([Field::new(LATE_COLUMNS[0], time, false), Field::new(LATE_COLUMNS[1], DataType::Int64, false)]);
         }
@@ -75,9 +75,16 @@ impl AssignWindows {
             WindowKind::Hop { size_us, slide_us } => format!("hop({}, {})", format_us(size_us), format_us(slide_us)),
             WindowKind::Cumulate { size_us, step_us } => format!("cumulate({}, {})", format_us(size_us), format_us(step_us)),
             WindowKind::Session { gap_us } => format!("session({})", format_us(gap_us)),
+            WindowKind::Rows { size, slide } if size == slide => format!("tumble({})", rows_text(size)),
+            WindowKind::Rows { size, slide } => format!("hop({}, {})", rows_text(size), rows_text(slide)),
             WindowKind::Attached => "attached".into(),
         }
     }
+}
+
+/// A number of rows.
+fn rows_text(rows: i64) -> String {
+    if rows == 1 { "1 row".into() } else { format!("{rows} rows") }
 }
 
 impl Hash for AssignWindows {
@@ -120,7 +127,10 @@ impl UserDefinedLogicalNodeCore for AssignWindows {
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = if self.only_late { "LateRows" } else { "AssignWindows" };
-        write!(f, "{name}: {} by {}", Self::shape(self.kind), self.time)?;
+        write!(f, "{name}: {}", Self::shape(self.kind))?;
+        if !matches!(self.kind, WindowKind::Rows { .. }) {
+            write!(f, " by {}", self.time)?;
+        }
         if self.offset_us != 0 {
             write!(f, " offset {}", format_us(self.offset_us))?;
         }
@@ -131,7 +141,7 @@ impl UserDefinedLogicalNodeCore for AssignWindows {
         let (Some(time), Some(input)) = (exprs.pop(), inputs.pop()) else {
             return datafusion_common::internal_err!("a window has one time and one input");
         };
-        let schema = Self::schema_over(&input, self.only_late)?;
+        let schema = Self::schema_over(&input, self.kind, self.only_late)?;
         Ok(Self { input, time, schema, ..self.clone() })
     }
 
@@ -141,7 +151,7 @@ impl UserDefinedLogicalNodeCore for AssignWindows {
     }
 }
 
-/// Plans `$tumble`, `$hop`, `$cumulate`, `$session`, `$late` and `$errors`.
+/// Plans `$tumble`, `$hop`, `$cumulate`, `$session`, `$rows`, `$late` and `$errors`.
 #[derive(Debug)]
 pub(super) struct WindowPlanner;
 
@@ -173,6 +183,7 @@ impl RelationPlanner for WindowPlanner {
                 check_time(&time, &input, expr)?;
                 time
             }
+            WindowTime::None => Expr::Literal(ScalarValue::TimestampMicrosecond(Some(0), None), None),
             WindowTime::Processing => Expr::Column(Column::new_unqualified("_timestamp")),
             WindowTime::Declared => match event_time(&input) {
                 Some(column) => Expr::Column(column),
@@ -259,7 +270,8 @@ pub(super) fn event_time(plan: &LogicalPlan) -> Option<Column> {
         }
         LogicalPlan::Aggregate(aggregate) => {
             // The last instant of a window is the time of its result.
-            let place = aggregate.schema.fields().iter().position(|field| field.name() == "window_time")?;
+            let of_time = |field: &&Arc<Field>| field.name() == "window_time" && matches!(field.data_type(), DataType::Timestamp(..));
+            let place = aggregate.schema.fields().iter().position(|field| of_time(&field))?;
             Some(Column::from(aggregate.schema.qualified_field(place)))
         }
         LogicalPlan::Union(union) => {

@@ -11,7 +11,7 @@ use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Literal};
 
 use super::expr::{Physical, as_column, column, columns, physical, remap, shifted, text};
 use super::relation::{Rel, Taken, delayed, plain_props, window_size};
-use super::{Lowering, Result, watermark_of};
+use super::{Lowering, Result, stray_windows, watermark_of};
 use crate::logical::{QueryScope, type_name};
 use crate::plan::{
     AggregateClass, AggregateFunction, AggregatePlan, AtLimit, AttachedWindow, ChangelogKind, Emit, Evicted, FiringColumn, FiringPlan,
@@ -74,7 +74,8 @@ impl Lowering<'_> {
             AggregateFunction::Firing(column) => Some(column),
             _ => None,
         });
-        let counts = input.options.as_ref().and_then(|options| options.firing.as_ref()).is_some_and(|firing| firing.trigger.counts());
+        let by_trigger = input.options.as_ref().and_then(|options| options.firing.as_ref()).is_some_and(|firing| firing.trigger.counts());
+        let counts = by_trigger || input.counts_rows();
         let places = self.break_ties(&mut input, &mut keys, &mut drafts, counts)?;
         // The places of rows move as the arguments of an aggregate do.
         let places = places.filter(|_| counts);
@@ -83,9 +84,16 @@ impl Lowering<'_> {
 
         let (key_plans, mut grouped, hoisted) = self.windows_of(&mut input, &mut keys, &mut drafts);
         let places = if placed { drafts.pop().map(|draft| draft.plan.args) } else { None };
+        if input.counts_rows() {
+            return Err(vec![stray_windows(input.window_span.unwrap_or(scope.span))]);
+        }
         if let Some(grouped) = &mut grouped {
             self.use_clause(input.window_span);
-            self.firing(&input, &mut grouped.window, tells, places, scope)?;
+            if let WindowKind::Rows { .. } = grouped.window.kind {
+                self.count_rows(&input, &mut grouped.window, tells, places, scope)?;
+            } else {
+                self.firing(&input, &mut grouped.window, tells, places, scope)?;
+            }
         } else if let Some(column) = tells {
             return Err(vec![no_firing(column, scope)]);
         }
@@ -105,13 +113,19 @@ impl Lowering<'_> {
         if let Some(grouped) = &mut grouped
             && emit != Emit::Changes
             && grouped.window.watermark.is_none()
+            && !matches!(grouped.window.kind, WindowKind::Rows { .. })
         {
             // Without a declared watermark the end of the bounded input closes all windows.
             grouped.window.watermark = Some(input.end_of_input());
         }
-        let node_schema = self.output_schema(&key_plans, &aggregates, &input);
+        let time_type = grouped.as_ref().map(|grouped| grouped.window.kind.column_type());
+        let node_schema = self.output_schema(&key_plans, time_type, &aggregates, &input);
         let mut props = self.output_props(node_schema, &key_plans, grouped.as_ref(), &aggregates, emit, state, &input);
         if let Some(limits) = limits {
+            if grouped.as_ref().is_some_and(|grouped| matches!(grouped.window.kind, WindowKind::Rows { .. })) && limits.loses() {
+                // The rows of a key that has gone are numbered anew when it comes again.
+                props.unique_keys.clear();
+            }
             limit_props(&mut props, limits, emit, grouped.is_some());
         }
         let sources = input.sources.clone();
@@ -295,7 +309,7 @@ impl Lowering<'_> {
             (None, None) => return Ok(()),
             (None, Some(column)) if scope.emit == Some(EmitClause::Changes) => return Err(vec![no_firing(column, scope)]),
             (firing @ None, Some(_)) => {
-                *firing = Some(FiringPlan { trigger: TriggerPlan::Watermark, purge: false, places: vec![] });
+                *firing = Some(FiringPlan { trigger: TriggerPlan::Watermark, purge: false });
             }
             (Some(_), _) => {}
         }
@@ -314,8 +328,48 @@ impl Lowering<'_> {
                 let error = error.label("these rows have no such order: they are joined, computed or taken back");
                 return Err(vec![error.help("Write a trigger of time, such as TRIGGER EVERY 30s, or count the rows of one source.")]);
             };
-            firing.places = places;
+            window.places = places;
         }
+        Ok(())
+    }
+
+    /// Completes a window of so many rows, and refuses what cannot be.
+    fn count_rows(
+        &self,
+        input: &Rel,
+        window: &mut WindowPlan,
+        tells: Option<FiringColumn>,
+        places: Option<Vec<Physical>>,
+        scope: &QueryScope,
+    ) -> Result<()> {
+        if let Some(column) = tells {
+            let error = PlanError::new(
+                "plan::no_firing",
+                format!("{} tells of a firing, and there is none", column.name()),
+                scope.call(column.name()),
+            );
+            let error = error.label("a window of so many rows comes out once, when it is full");
+            return Err(vec![error.help("Leave it out, or cut windows by time: WINDOW TUMBLING(5m) TRIGGER EVERY 100 RECORDS.")]);
+        }
+        let span = input.window_span.unwrap_or(scope.span);
+        let refuse = |label: &str, help: &str| {
+            let error = PlanError::new("plan::row_order", "windows of so many rows count rows in the order of their source", span);
+            Err(vec![error.label(label).help(help)])
+        };
+        if input.props.changelog != ChangelogKind::AppendOnly {
+            return refuse(
+                "these rows may be taken back, and all rows behind one would move",
+                "Count rows of a source that only adds rows, or of windows that come out once; ROW_NUMBER() OVER (… ORDER BY …) numbers rows that \
+                 change.",
+            );
+        }
+        let Some(places) = places else {
+            return refuse(
+                "these rows have no such order: they are joined or computed",
+                "Count the rows of one source, or cut windows by time: WINDOW TUMBLING(5m).",
+            );
+        };
+        window.places = places;
         Ok(())
     }
 
@@ -418,6 +472,7 @@ impl Lowering<'_> {
             late: if options.late == LateStrategy::IncludeInNextWindow { LateStrategy::Drop } else { options.late },
             letters: options.letters,
             firing: options.firing,
+            places: vec![],
         };
         let retention_us = attached.size_us.unwrap_or(0).saturating_add(window.lateness_us);
         (key_plans, Some(Grouped { window, size_us: attached.size_us, retention_us }), vec![])
@@ -445,6 +500,9 @@ impl Lowering<'_> {
             None => said,
         };
         match (said, grouped) {
+            (None | Some(EmitClause::Final), Some(Grouped { window: WindowPlan { kind: WindowKind::Rows { .. }, .. }, .. })) => {
+                Ok(Emit::Final)
+            }
             (Some(EmitClause::Changes), _) | (None, None) => Ok(Emit::Changes),
             (Some(EmitClause::Final), None) if bounded => Ok(Emit::Final),
             (Some(EmitClause::Final), None) => {
@@ -503,14 +561,20 @@ impl Lowering<'_> {
             }
         };
         if let Some(grouped) = grouped {
+            if let WindowKind::Rows { size, .. } = grouped.window.kind {
+                return Ok(StateBound::RowWindow { rows: size });
+            }
             if grouped.window.watermark.is_none() && (emit == Emit::Changes || (emit == Emit::Triggered && !input.props.bounded)) {
+                // Sessions, windows with a trigger, and rows that may be taken back do not go by a time-to-live.
+                let goes = emit == Emit::Changes
+                    && !matches!(grouped.window.kind, WindowKind::Session { .. })
+                    && input.props.changelog == ChangelogKind::AppendOnly;
+                let or_goes = if goes { ", let windows go without rows with OPTIONS ('state.ttl' = '1h')" } else { "" };
                 return grows(
                     "windows without a watermark are never dropped",
                     "windows without a watermark are kept for ever".into(),
                     input.window_span.unwrap_or(scope.span),
-                    "Add WATERMARK FOR a timestamp column to the source, let windows go without rows with OPTIONS ('state.ttl' = '1h'), or say ALLOW \
-                     UNBOUNDED STATE."
-                        .into(),
+                    format!("Add WATERMARK FOR a timestamp column to the source{or_goes}, or say ALLOW UNBOUNDED STATE."),
                 );
             }
             return Ok(StateBound::Window { retention_us: grouped.retention_us });
@@ -532,8 +596,9 @@ impl Lowering<'_> {
         }
     }
 
-    fn output_schema(&self, keys: &[KeyPlan], aggregates: &[AggregatePlan], input: &Rel) -> Arc<Schema> {
-        let time = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
+    /// `time`: the type of the window's columns.
+    fn output_schema(&self, keys: &[KeyPlan], time: Option<DataType>, aggregates: &[AggregatePlan], input: &Rel) -> Arc<Schema> {
+        let time = time.unwrap_or(DataType::Null);
         let keys = keys.iter().map(|key| match key {
             KeyPlan::Window(_, name) => Arc::new(Field::new(name, time.clone(), false)),
             KeyPlan::Expr(it) => {
@@ -574,6 +639,8 @@ impl Lowering<'_> {
             aggregates.iter().position(|it| it.function == AggregateFunction::Firing(FiringColumn::Final)).map(|place| keys.len() + place);
         let place_of = |part| keys.iter().position(|key| matches!(key, KeyPlan::Window(it, _) if *it == part));
         match grouped {
+            // Nothing behind waits for such a window: its columns are numbers.
+            Some(grouped) if matches!(grouped.window.kind, WindowKind::Rows { .. }) => {}
             Some(grouped) => {
                 // Corrections come until the allowed lateness is over: what reads them is never late by its own watermark.
                 let watermark = grouped.window.watermark.as_ref().map(|watermark| delayed(watermark, lateness_us));

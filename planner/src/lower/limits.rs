@@ -30,6 +30,7 @@ impl Lowering<'_> {
         let refuse = |code: &'static str, message: &str, help: &str| Err(vec![PlanError::new(code, message, span).help(help)]);
         let triggered = emit == Emit::Triggered;
         let session = grouped.is_some_and(|grouped| matches!(grouped.window.kind, WindowKind::Session { .. }));
+        let of_rows = grouped.is_some_and(|grouped| matches!(grouped.window.kind, WindowKind::Rows { .. }));
         let evicted = request.evicted.unwrap_or(Evicted::Retract);
         let mut limits = StateLimits {
             ttl_us: request.ttl_us,
@@ -62,6 +63,17 @@ impl Lowering<'_> {
         }
         if !limits.loses() && !limits.counts() {
             return Ok(None);
+        }
+        if of_rows && (limits.max_windows_per_key.is_some() || limits.max_rows_per_group.is_some()) {
+            return refuse(
+                "plan::state_limit",
+                "windows of so many rows are bounded for each key already",
+                "Limit the keys: 'state.ttl' lets those go that no row comes for, 'state.max_groups' says how many there may be.",
+            );
+        }
+        if of_rows && limits.max_bytes.is_some() && limits.at_limit != AtLimit::Fail {
+            let way_out = "Say 'state.at_limit' = 'fail', or limit the keys with 'state.max_groups'.";
+            return Err(self.not_yet("letting keys of windows of so many rows go by their memory is", span, way_out));
         }
         if !only_adds && limits.loses() && (evicted != Evicted::Seal || limits.at_limit == AtLimit::Refuse) {
             return refuse(

@@ -169,17 +169,14 @@ impl<'a> Lowering<'a> {
         rel.base
     }
 
-    /// Sessions that no aggregate took up: which session a row is in is known when the session has ended.
+    /// Sessions and windows of so many rows that no aggregate took up: which of them a row is in is known where its group is kept.
     fn refuse_stray_sessions(&self, rel: &Rel, scope: &QueryScope) -> Result<()> {
-        let stray = |step: &Step| matches!(step, Step::AssignWindows { window } if matches!(window.kind, WindowKind::Session { .. }));
+        let stray = |step: &Step| matches!(step, Step::AssignWindows { window } if window.kind.needs_group());
         let stateless = self.nodes.iter().any(|node| matches!(&node.op, PhysicalOp::Stateless { steps, .. } if steps.iter().any(stray)));
         if !stateless && !rel.steps.iter().any(stray) {
             return Ok(());
         }
-        let error = PlanError::new("plan::not_yet", "these sessions cannot be kept", rel.window_span.unwrap_or(scope.span))
-            .label("not grouped by the columns of the window alone")
-            .help("Group by the keys, window_start and window_end as they are; compute with them in a query around this one.");
-        Err(vec![error])
+        Err(vec![stray_windows(rel.window_span.unwrap_or(scope.span))])
     }
 
     /// A relation that is a node's output.
@@ -435,6 +432,7 @@ impl<'a> Lowering<'a> {
             ]);
         }
         let watermark = match windows.options.watermark_us {
+            _ if matches!(windows.kind, WindowKind::Rows { .. }) => None,
             None => watermark_of(&time, &rel),
             Some(delay_us) => Some(self.own_watermark(&rel, &time, delay_us, self.lines.span(windows.span).unwrap_or(scope.span))?),
         };
@@ -453,6 +451,7 @@ impl<'a> Lowering<'a> {
             late: options.late,
             letters: options.letters.clone(),
             firing: options.firing.clone(),
+            places: vec![],
         });
         rel.options = Some(options);
         Ok(rel)
@@ -594,4 +593,11 @@ fn passes_columns(step: &Step) -> Option<Vec<usize>> {
         Step::Project { exprs } => exprs.iter().map(|it| as_column(&it.expr)).collect(),
         Step::Filter { .. } | Step::AssignWindows { .. } | Step::LateRows { .. } | Step::Arrival | Step::Unnest { .. } => None,
     }
+}
+
+/// Windows that need their group, and are computed with before it is known.
+fn stray_windows(span: Span) -> PlanError {
+    PlanError::new("plan::not_yet", "these windows cannot be kept", span)
+        .label("not grouped by the columns of the window alone")
+        .help("Group by the keys, window_start and window_end as they are; compute with them in a query around this one.")
 }

@@ -150,7 +150,7 @@ pub(super) fn same_window(left: &WindowPlan, right: &WindowPlan) -> bool {
         && same_expr(&left.time, &right.time)
         && (left.kind, left.offset_us, left.lateness_us, left.late, &left.watermark)
             == (right.kind, right.offset_us, right.lateness_us, right.late, &right.watermark)
-        && (&left.letters, &left.firing) == (&right.letters, &right.firing)
+        && (&left.letters, &left.firing, &left.places) == (&right.letters, &right.firing, &right.places)
 }
 
 fn same_key(left: &KeyPlan, right: &KeyPlan) -> bool {

@@ -293,6 +293,7 @@ impl Lowering<'_> {
             late: LateStrategy::Drop,
             letters: None,
             firing: None,
+            places: vec![],
         };
         Some(Grouped { window, size_us: attached.size_us, retention_us: attached.size_us.unwrap_or(0) })
     }

@@ -122,6 +122,7 @@ impl Rel {
         // A cumulating window starts at the same place whatever its length.
         let fixed = match window.kind {
             WindowKind::Tumble { size_us } | WindowKind::Hop { size_us, .. } => Some(size_us),
+            WindowKind::Rows { size, .. } => Some(size),
             WindowKind::Cumulate { .. } | WindowKind::Session { .. } | WindowKind::Attached => None,
         };
         if !matches!(window.kind, WindowKind::Tumble { .. }) {
@@ -144,8 +145,7 @@ impl Rel {
             size_us: fixed,
             closed: false,
         });
-        let time_type = DataType::Timestamp(TimeUnit::Microsecond, None);
-        let added = WINDOW_COLUMNS.map(|name| Arc::new(Field::new(name, time_type.clone(), false)));
+        let added = WINDOW_COLUMNS.map(|name| Arc::new(Field::new(name, window.kind.column_type(), false)));
         let fields: Vec<FieldRef> = self.schema().fields().iter().cloned().chain(added).collect();
         self.push(Step::AssignWindows { window }, Arc::new(Schema::new(fields)));
     }
@@ -178,6 +178,11 @@ impl Rel {
         self.props.unique_keys.clear();
         self.props.watermarks.retain(|(column, _)| !lists.contains(column));
         self.push(Step::Unnest { columns: lists, preserve_nulls }, Arc::new(Schema::new(fields)));
+    }
+
+    /// Whether the windows that rows are assigned to are of so many rows.
+    pub(crate) fn counts_rows(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::AssignWindows { window } if matches!(window.kind, WindowKind::Rows { .. })))
     }
 
     /// The watermark that only the end of the input moves.
@@ -348,22 +353,24 @@ impl Rel {
                             }
                         }
                     }
-                    // The time comes through as a column.
-                    let known = kept.iter().position(|it| it.expr.as_ref() == time.as_ref());
-                    let there = match known {
-                        Some(there) => there,
-                        None => {
-                            let data_type = DataType::Timestamp(TimeUnit::Microsecond, None);
-                            let nullable = time.nullable(&schema).unwrap_or(true);
-                            let own = as_column(&time).map(|place| schema.field(place).name().clone());
-                            let free = |name: &String| !kept.iter().any(|it| it.name == *name);
-                            let name = own.filter(free).unwrap_or_else(|| "$time".into());
-                            fields.push(Arc::new(Field::new(&name, data_type, nullable)));
-                            kept.push(NamedExpr { name, expr: Arc::clone(&time) });
-                            kept.len() - 1
-                        }
-                    };
-                    time = column(&kept[there].name, there);
+                    if !matches!(window.kind, WindowKind::Rows { .. }) {
+                        // The time comes through as a column.
+                        let known = kept.iter().position(|it| it.expr.as_ref() == time.as_ref());
+                        let there = match known {
+                            Some(there) => there,
+                            None => {
+                                let data_type = DataType::Timestamp(TimeUnit::Microsecond, None);
+                                let nullable = time.nullable(&schema).unwrap_or(true);
+                                let own = as_column(&time).map(|place| schema.field(place).name().clone());
+                                let free = |name: &String| !kept.iter().any(|it| it.name == *name);
+                                let name = own.filter(free).unwrap_or_else(|| "$time".into());
+                                fields.push(Arc::new(Field::new(&name, data_type, nullable)));
+                                kept.push(NamedExpr { name, expr: Arc::clone(&time) });
+                                kept.len() - 1
+                            }
+                        };
+                        time = column(&kept[there].name, there);
+                    }
                     gone = next;
                     schema = Arc::new(Schema::new(fields));
                     steps.push(Step::Project { exprs: kept });
@@ -403,7 +410,8 @@ pub(crate) fn window_size(kind: WindowKind) -> i64 {
     match kind {
         WindowKind::Tumble { size_us } | WindowKind::Hop { size_us, .. } | WindowKind::Cumulate { size_us, .. } => size_us,
         WindowKind::Session { gap_us } => gap_us,
-        WindowKind::Attached => 0,
+        // These have no length in time.
+        WindowKind::Rows { .. } | WindowKind::Attached => 0,
     }
 }
 

@@ -83,6 +83,10 @@ impl Lowering<'_> {
         watermark: Option<WatermarkPlan>,
         scope: &QueryScope,
     ) -> Result<Rel> {
+        if matches!(windows.kind, WindowKind::Rows { .. }) {
+            let error = PlanError::new("plan::never_late", "no row is late for windows of so many rows", scope.span);
+            return Err(vec![error.label("they are cut by rows, not by time").help("Leave LATE out, or cut windows by time.")]);
+        }
         if watermark.is_none() {
             let error = PlanError::new("plan::never_late", "no row is late for these windows", scope.span).label("they have no watermark");
             return Err(vec![error.help("Add WATERMARK FOR a timestamp column to the source, or WITH WATERMARK to the window.")]);
@@ -106,6 +110,7 @@ impl Lowering<'_> {
             late: LateStrategy::Drop,
             letters: None,
             firing: None,
+            places: vec![],
         });
         Ok(rel)
     }

@@ -30,7 +30,6 @@ use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion_optimizer::{Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
 
 use crate::logical::{AssignWindows, WINDOW_COLUMNS};
-use crate::plan::WindowKind;
 
 mod distinct_on;
 mod grouping_sets;
@@ -120,11 +119,11 @@ impl OptimizerRule for PushFilterDown {
     }
 }
 
-/// Rows of the plan are assigned to sessions.
+/// Rows of the plan are assigned to sessions, or to windows of so many rows.
 fn over_sessions(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<AssignWindows>() {
-            Some(windows) => matches!(windows.kind, WindowKind::Session { .. }),
+            Some(windows) => windows.kind.needs_group(),
             None => extension.node.inputs().into_iter().any(over_sessions),
         },
         LogicalPlan::Aggregate(_) => false,
@@ -132,7 +131,7 @@ fn over_sessions(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// The predicate is on the window and on something else: below the aggregate it could not be asked, for no row knows its session.
+/// The predicate is on the window and on something else: below the aggregate it could not be asked, for no row knows its window.
 fn mixed(predicate: &Expr) -> bool {
     let columns = predicate.column_refs();
     let of_window = columns.iter().filter(|column| WINDOW_COLUMNS.contains(&column.name.as_str())).count();

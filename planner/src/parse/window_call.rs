@@ -339,7 +339,8 @@ pub(super) fn checked(kind: WindowKind, offset_us: i64, span: Span) -> Parsed<(W
             size_us
         }
         WindowKind::Session { gap_us } => positive(gap_us, "gap")?,
-        WindowKind::Attached => 1,
+        // Numbers of rows are checked where they are read, and have no offset.
+        WindowKind::Rows { .. } | WindowKind::Attached => 1,
     };
     if offset_us < 0 {
         return Err(wrong(
@@ -351,7 +352,7 @@ pub(super) fn checked(kind: WindowKind, offset_us: i64, span: Span) -> Parsed<(W
 }
 
 /// A part of a size that divides it, not longer than asked if there is one, by whole parts of the size.
-fn divisor_near(size: i64, part: i64) -> i64 {
+pub(super) fn divisor_near(size: i64, part: i64) -> i64 {
     let least = if part >= size { 1 } else { (size + part - 1) / part };
     (least..least + 100_000).find(|parts| size % parts == 0).map_or(size, |parts| size / parts)
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! WINDOW TUMBLING(5m) | SLIDING(1h, 10m) | HOPPING(size, slide) | CUMULATING(step, size) | SESSION(30m TIMEOUT)
+//!      | TUMBLING(100 ROWS) | SLIDING(100 ROWS, 10 ROWS)
 //!   [ON EVENT_TIME(col) | ON PROCESSING_TIME()]
 //!   [WITH WATERMARK BOUNDED_OUT_OF_ORDERNESS(10s) | ASCENDING_TIMESTAMPS]
 //!   [TRIGGER trigger [FIRE AND PURGE]] [ALLOWED_LATENESS 30s]
@@ -17,6 +18,7 @@ use datafusion_sql::sqlparser::tokenizer::Token;
 use super::columns::take_watermark_strategy;
 use super::cursor::{Cursor, Parsed, quote};
 use super::durations;
+use super::window_call::divisor_near;
 use crate::error::nearest;
 use crate::plan::LateStrategy;
 use crate::{PlanError, Span};
@@ -53,6 +55,7 @@ pub(super) enum Shape {
     Sliding { size: (i64, Span), slide: (i64, Span), offset: Option<(i64, Span)> },
     Cumulating { step: (i64, Span), size: (i64, Span), offset: Option<(i64, Span)> },
     Session { gap: (i64, Span), keys: Vec<(Vec<Ident>, Span)> },
+    Rows { size: i64, slide: i64 },
 }
 
 /// The time of a window.
@@ -119,7 +122,7 @@ pub(super) fn take(cursor: &mut Cursor<'_>) -> Parsed<WindowClause> {
     cursor.at = close + 1;
     let span = cursor.since(start);
     let upper = name.value.to_ascii_uppercase();
-    let (shape, columns) = shape(&upper, args, span)?;
+    let (shape, columns) = if args.rows.is_empty() { shape(&upper, args, span)? } else { (rows_shape(&upper, &args, span)?, vec![]) };
     let time = match columns.as_slice() {
         [] => None,
         [column] => Some((Time::Column(column.0.clone()), column.1)),
@@ -136,6 +139,7 @@ pub(super) fn take(cursor: &mut Cursor<'_>) -> Parsed<WindowClause> {
 #[derive(Default)]
 struct Arguments {
     durations: Vec<(i64, Span)>,
+    rows: Vec<(i64, Span)>,
     columns: Vec<(Vec<Ident>, Span)>,
     offset: Option<(i64, Span)>,
 }
@@ -146,15 +150,9 @@ fn take_arguments(cursor: &mut Cursor<'_>) -> Parsed<Arguments> {
         return Ok(args);
     }
     loop {
-        if let (Some(Token::Number(..)), Some(unit)) = (cursor.peek().map(|tok| &tok.token.token), cursor.peek_at(1))
-            && unit.is_any(&["ROWS", "ROW", "RECORDS", "EVENTS"])
-        {
-            let span = cursor.here().to(unit.span);
-            return Err(PlanError::new("parse::not_yet", "windows of a number of rows are not supported yet", span)
-                .label("not yet")
-                .help("Cut windows by time: TUMBLING(5m), or SESSION(5m) by activity."));
-        }
-        if durations::begins(cursor) {
+        if let Some(rows) = take_rows(cursor)? {
+            args.rows.push(rows);
+        } else if durations::begins(cursor) {
             args.durations.push(durations::take(cursor, "a duration")?);
             cursor.take(&["TIMEOUT"]);
         } else if cursor.sees(&["OFFSET"]) && durations::begins(&Cursor { at: cursor.at + 1, ..cursor.clone() }) {
@@ -168,6 +166,22 @@ fn take_arguments(cursor: &mut Cursor<'_>) -> Parsed<Arguments> {
         }
         cursor.expect_mark(&Token::Comma)?;
     }
+}
+
+/// Takes `100 ROWS`, if it is there.
+fn take_rows(cursor: &mut Cursor<'_>) -> Parsed<Option<(i64, Span)>> {
+    let (Some(Token::Number(digits, _)), Some(unit)) = (cursor.peek().map(|tok| &tok.token.token), cursor.peek_at(1)) else {
+        return Ok(None);
+    };
+    if !unit.is_any(&["ROWS", "ROW", "RECORDS", "RECORD", "EVENTS", "EVENT"]) {
+        return Ok(None);
+    }
+    // Twice the size of a window and its number must fit into 64 bits.
+    let rows = digits.parse::<i64>().ok().filter(|rows| (1..=i64::from(u32::MAX)).contains(rows));
+    let Some(rows) = rows else { return Err(cursor.expected("a whole number of rows, from 1 to 4294967295")) };
+    let span = cursor.here().to(unit.span);
+    cursor.at += 2;
+    Ok(Some((rows, span)))
 }
 
 /// Takes `a`, `a.b` or `DESCRIPTOR(a)`.
@@ -196,7 +210,7 @@ fn take_column(cursor: &mut Cursor<'_>) -> Parsed<(Vec<Ident>, Span)> {
 type Column = (Vec<Ident>, Span);
 
 fn shape(name: &str, args: Arguments, span: Span) -> Parsed<(Shape, Vec<Column>)> {
-    let Arguments { durations, mut columns, offset } = args;
+    let Arguments { durations, mut columns, offset, .. } = args;
     let wrong = |help: &str| {
         Err(PlanError::new("parse::window", format!("{name} with {}", count(durations.len())), span)
             .label("durations do not fit")
@@ -232,6 +246,41 @@ fn shape(name: &str, args: Arguments, span: Span) -> Parsed<(Shape, Vec<Column>)
         },
     };
     Ok((shape, columns))
+}
+
+/// A window of so many rows.
+fn rows_shape(name: &str, args: &Arguments, span: Span) -> Parsed<Shape> {
+    let others = args.durations.iter().chain(&args.offset).map(|(_, span)| *span).chain(args.columns.iter().map(|(_, span)| *span));
+    if let Some(other) = others.min_by_key(|span| span.start) {
+        return Err(PlanError::new("parse::window", "a window of so many rows has no time", other)
+            .label("neither a number of rows")
+            .help("Write TUMBLING(100 ROWS) or SLIDING(100 ROWS, 10 ROWS); rows are counted for each value of the columns in GROUP BY."));
+    }
+    let wrong = |message: String, label: &str, help: String| Err(PlanError::new("parse::window", message, span).label(label).help(help));
+    match (name, args.rows.as_slice()) {
+        ("TUMBLING" | "TUMBLE", [(size, _)]) => Ok(Shape::Rows { size: *size, slide: *size }),
+        ("SLIDING" | "HOPPING" | "HOP", [(size, _), (slide, _)]) if size % slide == 0 => Ok(Shape::Rows { size: *size, slide: *slide }),
+        ("SLIDING" | "HOPPING" | "HOP", [(size, _), (slide, _)]) => {
+            let help = if slide > size && slide % size == 0 {
+                format!("The two look swapped: the size is {slide} ROWS and the slide {size} ROWS.")
+            } else {
+                format!("Choose a slide that divides the size, for example {} ROWS.", divisor_near(*size, *slide))
+            };
+            wrong(format!("slide {slide} ROWS does not divide size {size} ROWS"), "cannot be", help)
+        }
+        ("TUMBLING" | "TUMBLE", _) => {
+            wrong(format!("{name} with {} numbers of rows", args.rows.len()), "one is its size", "Write TUMBLING(100 ROWS).".into())
+        }
+        ("SLIDING" | "HOPPING" | "HOP", _) => {
+            let message = format!("{name} with {} of rows", if args.rows.len() == 1 { "one number" } else { "many numbers" });
+            wrong(message, "its size, then its slide", "Write SLIDING(100 ROWS, 10 ROWS): a hundred rows, every ten rows.".into())
+        }
+        _ => wrong(
+            format!("{name} of a number of rows"),
+            "only TUMBLING and SLIDING can be cut by rows",
+            "Write TUMBLING(100 ROWS) or SLIDING(100 ROWS, 10 ROWS), or give durations.".into(),
+        ),
+    }
 }
 
 fn count(number: usize) -> String {

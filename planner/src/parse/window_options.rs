@@ -14,6 +14,10 @@ impl WindowClause {
     /// # Errors
     /// Everything that contradicts something else.
     pub(super) fn options(&self) -> Result<WindowOptions, Vec<PlanError>> {
+        if let Shape::Rows { .. } = self.shape {
+            let errors = self.of_time();
+            return if errors.is_empty() { Ok(WindowOptions::default()) } else { Err(errors) };
+        }
         let mut errors = Vec::new();
         let session = matches!(self.shape, Shape::Session { .. });
         let lateness_us = self.lateness.map_or(0, |(us, _)| us);
@@ -55,7 +59,7 @@ impl WindowClause {
                 errors.push(error.help("Write TRIGGER ON WATERMARK: the result comes out when the window ends."));
             }
             let plan = with_end(trigger.plan());
-            firing = Some(FiringPlan { trigger: plan, purge: self.purge, places: vec![] });
+            firing = Some(FiringPlan { trigger: plan, purge: self.purge });
         }
         if errors.is_empty() {
             let watermark_us = self.watermark.map(|(us, _)| us);
@@ -63,6 +67,28 @@ impl WindowClause {
         } else {
             Err(errors)
         }
+    }
+}
+
+impl WindowClause {
+    /// The parts that speak of time: a window of so many rows has none. Its rows are never late, and it comes out when it is full.
+    fn of_time(&self) -> Vec<PlanError> {
+        let alone = "Leave it out: rows are counted in the order of their source, whatever their times.";
+        let watermark = "Leave it out: a row is never late for a window of so many rows.";
+        let trigger = "Leave it out: the window comes out when it is full. Say EMIT CHANGES for each result as it grows.";
+        let parts = [
+            self.time.as_ref().map(|(_, span)| ("a time of the window", *span, alone)),
+            self.watermark.map(|(_, span)| ("WITH WATERMARK", span, watermark)),
+            self.trigger.as_ref().map(|(_, span)| ("TRIGGER", *span, trigger)),
+            self.lateness.map(|(_, span)| ("ALLOWED_LATENESS", span, watermark)),
+            self.late.map(|(_, span)| ("LATE_DATA_STRATEGY", span, watermark)),
+        ];
+        let error = |(what, span, help): (&str, crate::Span, &str)| {
+            PlanError::new("parse::window", format!("{what} has no meaning for windows of so many rows"), span)
+                .label("the window is cut by rows, not by time")
+                .help(help)
+        };
+        parts.into_iter().flatten().map(error).collect()
     }
 }
 

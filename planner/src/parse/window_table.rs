@@ -51,6 +51,8 @@ pub enum WindowTime {
     Column(Expr),
     /// Processing time.
     Processing,
+    /// None: windows of so many rows.
+    None,
 }
 
 impl WindowTable {
@@ -62,7 +64,7 @@ impl WindowTable {
         let span = self.span;
         let mut args = vec![named("data", self.data, span)];
         match self.time {
-            WindowTime::Declared => {}
+            WindowTime::Declared | WindowTime::None => {}
             WindowTime::Column(expr) => args.push(named("timecol", expr, span)),
             WindowTime::Processing => args.push(named("timecol", call("proctime", span), span)),
         }
@@ -71,6 +73,7 @@ impl WindowTable {
             WindowKind::Hop { size_us, slide_us } => ("$hop", &[("size", size_us), ("slide", slide_us)]),
             WindowKind::Cumulate { size_us, step_us } => ("$cumulate", &[("size", size_us), ("step", step_us)]),
             WindowKind::Session { gap_us } => ("$session", &[("size", gap_us)]),
+            WindowKind::Rows { size, slide } => ("$rows", &[("size", size), ("slide", slide)]),
             WindowKind::Attached => panic!("an attached window is derived by the planner, it has no spelling in SQL"),
         };
         let number = |us: i64| literal(Value::Number(us.to_string(), false), span);
@@ -105,6 +108,7 @@ impl WindowTable {
             "$hop" => WindowKind::Hop { size_us, slide_us: number("slide")? },
             "$cumulate" => WindowKind::Cumulate { size_us, step_us: number("step")? },
             "$session" => WindowKind::Session { gap_us: size_us },
+            "$rows" => WindowKind::Rows { size: size_us, slide: number("slide")? },
             _ => return None,
         };
         let text = |key: &str| match argument(args, key) {
@@ -119,6 +123,7 @@ impl WindowTable {
             watermark_us: number("watermark"),
         };
         let time = match argument(args, "timecol") {
+            None if matches!(kind, WindowKind::Rows { .. }) => WindowTime::None,
             None => WindowTime::Declared,
             Some(Expr::Function(_)) => WindowTime::Processing,
             Some(expr) => WindowTime::Column(expr.clone()),

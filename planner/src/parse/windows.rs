@@ -253,9 +253,11 @@ impl Normaliser<'_> {
                         sessions::group_by_keys(select, &keys, clause.span, &|span| self.span(span))?;
                         (WindowKind::Session { gap_us: gap.0 }, None)
                     }
+                    Shape::Rows { size, slide } => (WindowKind::Rows { size, slide }, None),
                 };
                 let (kind, offset_us) = checked(kind, offset.map_or(0, |offset| offset.0), clause.span)?;
                 let time = match clause.time {
+                    None if matches!(kind, WindowKind::Rows { .. }) => WindowTime::None,
                     None => WindowTime::Declared,
                     Some((Time::Processing, _)) => WindowTime::Processing,
                     Some((Time::Column(parts), _)) => WindowTime::Column(column(parts)),
@@ -268,8 +270,12 @@ impl Normaliser<'_> {
         let uses_time = self.rewrite(select, window.as_ref())?;
         let Some(window) = window else { return Ok(()) };
         group_by_window(select, &window, by_clause, uses_time);
-        if matches!(window.kind, WindowKind::Session { .. }) && !sessions::grouped(select) {
-            return Err(sessions::ungrouped(window.span));
+        if window.kind.needs_group() && !sessions::grouped(select) {
+            return Err(if let WindowKind::Rows { .. } = window.kind {
+                ungrouped_rows(window.span)
+            } else {
+                sessions::ungrouped(window.span)
+            });
         }
         self.window_from(select, &window)?;
         self.windows.insert(at, window);
@@ -521,6 +527,13 @@ fn group_by_window(select: &mut Select, window: &Window, by_clause: bool, uses_t
     }
 }
 
+/// Windows of so many rows whose rows are asked for one by one.
+fn ungrouped_rows(span: Span) -> PlanError {
+    PlanError::new("parse::window", "rows of these windows are not grouped", span).label("rows are counted where they are aggregated").help(
+        "Aggregate them: SELECT symbol, window_start, count(*) … GROUP BY symbol; ROW_NUMBER() OVER (PARTITION BY …) numbers single rows.",
+    )
+}
+
 /// The selected expressions that can be grouped by. A constant cannot: in GROUP BY it is a position.
 pub(super) fn plain_outputs(select: &Select) -> Vec<Expr> {
     let exprs = select.projection.iter().filter_map(|item| match item {
@@ -724,6 +737,7 @@ impl<'a> Rewriter<'a> {
             WindowTime::Column(time) => time.clone(),
             WindowTime::Declared => Expr::Identifier(ident(EVENT_TIME, span)),
             WindowTime::Processing => return refused("no row is late by processing time", "Window by event time: ON EVENT_TIME(ts)."),
+            WindowTime::None => return refused("no row is late for a window of so many rows", "Window by event time: ON EVENT_TIME(ts)."),
         };
         Ok(Expr::Nested(Box::new(Expr::BinaryOp {
             left: Box::new(time),

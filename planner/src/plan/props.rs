@@ -108,6 +108,11 @@ pub enum StateBound {
         /// How many.
         rows: u64,
     },
+    /// For each distinct key the windows of so many rows that are not full.
+    RowWindow {
+        /// How many a window holds.
+        rows: i64,
+    },
     /// The limits that the statement or a setting gives.
     Limits,
     /// One entry for each error whose cause has not been taken back.
@@ -133,6 +138,8 @@ impl std::fmt::Display for StateBound {
             Self::PerKey => f.write_str("one entry per key"),
             Self::RowsPerKey { rows: 1 } => f.write_str("one row per key"),
             Self::RowsPerKey { rows } => write!(f, "{rows} rows per key"),
+            Self::RowWindow { rows: 1 } => f.write_str("one entry per key, and the row at hand"),
+            Self::RowWindow { rows } => write!(f, "per key, the last {rows} rows added up, until their windows are full"),
             Self::Limits => f.write_str("its limits"),
             Self::PerError => f.write_str("one entry per error that stands"),
             Self::FramePerKey => f.write_str("one frame per key, and rows the watermark has not passed"),

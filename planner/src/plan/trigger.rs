@@ -1,10 +1,8 @@
 //! Triggers: when a window puts out what it has.
 
 use std::fmt;
-use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion_physical_expr::PhysicalExpr;
 
 /// A trigger with what a firing does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -13,10 +11,6 @@ pub struct FiringPlan {
     pub trigger: TriggerPlan,
     /// A firing also forgets the rows that it put out: the next one is of the rows since.
     pub purge: bool,
-    /// Where a row stands in its source, partition and offset, over the operator's input: the order in which rows are counted. Empty
-    /// where none are.
-    #[serde(skip)]
-    pub places: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 impl FiringPlan {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_physical_expr::PhysicalExpr;
 
 use super::{FiringPlan, WatermarkPlan};
@@ -13,7 +14,8 @@ pub struct WindowPlan {
     pub kind: WindowKind,
     /// Shift of the window starts from the Unix epoch, `0 <= offset < slide`.
     pub offset_us: i64,
-    /// The time rows are assigned by, `Timestamp(µs)`, over the operator's input. For [`WindowKind::Attached`], the window end.
+    /// The time rows are assigned by, `Timestamp(µs)`, over the operator's input. For [`WindowKind::Attached`], the window end. Not read
+    /// where windows are of so many rows.
     pub time: Arc<dyn PhysicalExpr>,
     /// For [`WindowKind::Attached`] when both are known: the window start.
     pub start: Option<Arc<dyn PhysicalExpr>>,
@@ -27,6 +29,9 @@ pub struct WindowPlan {
     pub letters: Option<String>,
     /// When results come out, where the statement says so: the trigger of [`Emit::Triggered`].
     pub firing: Option<FiringPlan>,
+    /// Where a row stands in its source, partition and offset, over the operator's input: the order in which rows are counted. Empty
+    /// where none are.
+    pub places: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 /// The shape of windows. Sizes in microseconds, all positive.
@@ -58,8 +63,33 @@ pub enum WindowKind {
         /// Time without rows that ends a session.
         gap_us: i64,
     },
+    /// By count: the rows of a group, numbered from 0 in the order of their source. A window ends at each multiple of `slide` and holds
+    /// the `size` rows before; the size is a multiple of the slide. As with sessions, never in [`Step::AssignWindows`](super::Step).
+    Rows {
+        /// Rows of a window.
+        size: i64,
+        /// Rows from one window's end to the next.
+        slide: i64,
+    },
     /// The window is in the row already.
     Attached,
+}
+
+impl WindowKind {
+    /// Whether which window a row is in is known only where the rows of its group are kept.
+    pub fn needs_group(self) -> bool {
+        matches!(self, Self::Session { .. } | Self::Rows { .. })
+    }
+
+    /// The type of the window's columns: moments, or numbers of rows.
+    pub fn column_type(self) -> DataType {
+        match self {
+            Self::Rows { .. } => DataType::Int64,
+            Self::Tumble { .. } | Self::Hop { .. } | Self::Cumulate { .. } | Self::Session { .. } | Self::Attached => {
+                DataType::Timestamp(TimeUnit::Microsecond, None)
+            }
+        }
+    }
 }
 
 /// A column of the window.
@@ -91,7 +121,7 @@ pub enum Emit {
     /// Each epoch's net change, as the epoch closes.
     Changes,
     /// When the watermark reaches the window's end, or at the end of a bounded input. Once, unless the window allows lateness: then
-    /// late rows correct what came out, as the epoch they came in closes.
+    /// late rows correct what came out, as the epoch they came in closes. Windows of so many rows: when the last of them has come.
     Final,
     /// When the window's trigger fires ([`WindowPlan::firing`]).
     Triggered,

@@ -51,3 +51,8 @@ WHERE auction <> 7 GROUP BY auction, window_start, window_end HAVING window_end 
 ----
 CREATE VIEW visits AS SELECT auction, window_time AS at, count(*) AS n FROM bid WINDOW SESSION(1m) GROUP BY auction;
 SELECT window_start, count(*) AS visits, sum(n) AS total FROM visits WINDOW TUMBLING(1h, at);
+----
+SELECT symbol, window_start, window_end, count(*) AS n, median(price) AS middle FROM old WHERE price > 0 WINDOW TUMBLING(100 ROWS) GROUP BY symbol;
+----
+SELECT auction, window_end, max(price) AS top FROM bid WINDOW SLIDING(100 ROWS, 10 ROWS) GROUP BY auction HAVING window_start >= 0 EMIT CHANGES
+OPTIONS ('state.ttl' = '1h');

@@ -21,3 +21,5 @@ SELECT symbol, count(*) FROM quotes WINDOW TUMBLING(5m, ts) TRIGGER EVERY 30s GR
 SELECT symbol, count(*) FROM quotes WINDOW TUMBLING(5m, ts) TRIGGER ON WATERMARK GROUP BY symbol;
 ----
 SELECT * FROM trades WINDOW TUMBLING(5m) TRIGGER EVERY 30s;
+----
+SELECT symbol, count(*) FROM quotes WINDOW SESSION(ts, 5m) GROUP BY symbol EMIT CHANGES;

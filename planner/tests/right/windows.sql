@@ -43,3 +43,6 @@ SELECT count(*), CUMULATE_END(ts, 1m, 1h) FROM bid GROUP BY CUMULATE(ts, 1m, 1h)
 SELECT count(*) FROM orders GROUP BY TUMBLING_WINDOW(event_time, INTERVAL 1 HOUR);
 SELECT count(*), _window_start FROM orders GROUP BY SLIDING_WINDOW(event_time, 1h, 10m) ORDER BY TUMBLE_START;
 SELECT count(*) FROM orders GROUP BY TUMBLE(proctime(), 10s), k;
+SELECT symbol, window_start, count(*) FROM trades WINDOW TUMBLING(100 ROWS) GROUP BY symbol;
+SELECT symbol, count(*) FROM trades GROUP BY symbol WINDOW HOPPING(100 ROWS, 1 ROW) EMIT CHANGES;
+SELECT _window_end, max(price) FROM trades WINDOW SLIDING(1000 RECORDS, 10 RECORDS);

@@ -10,5 +10,3 @@ SELECT user_id, count(*) FROM clicks GROUP BY user_id, SESSION(ts);
 SELECT user_id, count(*) FROM clicks WINDOW SESSION(0s) GROUP BY user_id;
 SELECT user_id, count(*) FROM clicks WINDOW SESSION(5m, 10m) GROUP BY user_id;
 SELECT user_id, count(*) FROM SESSION(TABLE clicks PARTITION BY, DESCRIPTOR(ts), 5m) GROUP BY user_id, window_start, window_end;
-SELECT user_id, count(*) FROM clicks WINDOW TUMBLING(1000 ROWS) GROUP BY user_id;
-SELECT user_id, count(*) FROM clicks WINDOW SLIDING(100 ROWS, 10 ROWS) GROUP BY user_id;
