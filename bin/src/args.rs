@@ -93,9 +93,12 @@ pub(crate) struct HowArgs {
     /// Format of what is printed: a table at the end for bounded input, else changes as they come
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<StdoutFormat>,
-    /// Stop cleanly after a while: what was read is finished, windows still open are not printed
+    /// Stop cleanly after a while: what was read is finished, windows still open are not printed, except with --flush
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) limit_time: Option<Duration>,
+    /// When the run is stopped, by ^C or --limit-time, let out what is open, as at the end of the input
+    #[arg(long, conflicts_with_all = ["record", "replay"])]
+    pub(crate) flush: bool,
     /// Write a log of which records came in which tick, to be replayed
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     pub(crate) record: Option<PathBuf>,

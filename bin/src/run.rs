@@ -144,6 +144,9 @@ fn workers(how: &HowArgs, program: &Program, in_group: bool) -> usize {
 fn run(plan: Arc<PhysicalPlan>, session: &Session, how: &HowArgs, config: RunConfig) -> Exit {
     let workers = config.workers;
     let control = Control::new();
+    if how.flush {
+        control.flush_when_stopped();
+    }
     interrupts().stop_on_interrupt(&control, how.quiet);
     let on_terminal = std::io::stderr().is_terminal() && !how.quiet;
 

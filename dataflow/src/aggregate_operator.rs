@@ -32,7 +32,7 @@ use crate::limit_row::{limit_rows, passed_row};
 use crate::state::accumulators::accumulator;
 use crate::state::keeper::passed;
 use crate::stateless::error_row;
-use crate::watermark::{ENDED, WatermarkTracker, WatermarkUpdate};
+use crate::watermark::{ENDED, FLUSH, WatermarkTracker, WatermarkUpdate};
 
 /// What an aggregate is rendered from.
 pub(crate) struct AggregateContext<'a> {
@@ -182,6 +182,7 @@ where
         store: Store::among(layout, global_owner(scope.peers()) == scope.index(), scope.peers()),
         tracker: WatermarkTracker::new(plan, &context.partitions),
         watched: plan.is_some(),
+        flushed: false,
         by_clock: plan.is_some_and(|plan| plan.domain == TimeDomain::ProcessingTime),
         // An aggregate over no rows has a result too: it belongs to the first epoch, on any number of workers.
         touched: BTreeSet::from([context.start]),
@@ -267,6 +268,8 @@ struct Closer {
     tracker: WatermarkTracker,
     /// Windows wait for a watermark; otherwise only the end of the input matters.
     watched: bool,
+    /// The input ends because the run was stopped.
+    flushed: bool,
     /// The watermark moves with the frontier itself.
     by_clock: bool,
     /// Open epochs in which something came.
@@ -276,6 +279,7 @@ struct Closer {
 impl Closer {
     fn tell(&mut self, epoch: Epoch, update: WatermarkUpdate) {
         self.touched.insert(epoch);
+        self.flushed |= update.source == FLUSH;
         self.tracker.update(epoch, update);
     }
 
@@ -302,6 +306,9 @@ impl Closer {
             self.touched.remove(&epoch);
             let watermark = self.tracker.close(epoch);
             let watermark = if self.watched || watermark == ENDED { watermark } else { NO_WATERMARK };
+            if self.flushed && watermark == ENDED {
+                self.store.flush(epoch);
+            }
             loop {
                 let output = self.store.close(epoch, watermark);
                 let more = output.more;

@@ -100,6 +100,8 @@ impl From<ConnectorError> for RunError {
 #[derive(Debug, Default)]
 pub struct Control {
     stop: AtomicBool,
+    /// A run that is stopped lets out what is open.
+    flush: AtomicBool,
     /// Somebody whom the frontier waits for is gone.
     abandoned: AtomicBool,
     failure: Mutex<Option<RunError>>,
@@ -112,9 +114,20 @@ impl Control {
         Arc::new(Self::default())
     }
 
-    /// Asks the run to read nothing more, to finish what it has read, and to end. Open windows are not fired.
+    /// Asks the run to read nothing more, to finish what it has read, and to end. Open windows are not fired, unless
+    /// [`Control::flush_when_stopped`] was said.
     pub fn stop(&self) {
         self.stop.store(true, Relaxed);
+    }
+
+    /// From now on, being stopped is the end of the input: what is open comes out.
+    pub fn flush_when_stopped(&self) {
+        self.flush.store(true, Relaxed);
+    }
+
+    /// Whether what is open comes out when the run is stopped.
+    pub(crate) fn flushes(&self) -> bool {
+        self.flush.load(Relaxed)
     }
 
     /// The run was asked to stop, or has failed.

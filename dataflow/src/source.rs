@@ -40,7 +40,7 @@ use crate::progress::Mark;
 use crate::render_row::render_row;
 use crate::sleepers::Sleepers;
 use crate::tick_log::{TickLog, Turn};
-use crate::watermark::{ENDED, WatermarkUpdate};
+use crate::watermark::{ENDED, FLUSH, WatermarkUpdate};
 
 /// Epochs on their way to the sinks before a source waits.
 const EPOCHS_IN_FLIGHT_MAX: usize = 8;
@@ -255,6 +255,8 @@ struct Waiting {
     chunk: u64,
     /// `None`: the partition has ended.
     rows: Option<Prepared>,
+    /// It has ended because the run was stopped.
+    flushed: bool,
 }
 
 struct Prepared {
@@ -526,6 +528,9 @@ impl Reader {
             self.context.control.stop();
         }
         if self.context.control.stopping() {
+            if self.context.control.flushes() && self.context.control.failure().is_none() && !self.flush() {
+                return Next::After(POLL_INTERVAL_MIN);
+            }
             // What has been read ahead in a replay is not owed to anybody.
             if replays || self.waiting.is_empty() || self.context.control.failure().is_some() {
                 // After a failure the chunk that others wait for may never come.
@@ -562,6 +567,24 @@ impl Reader {
                 Next::Now
             }
         }
+    }
+
+    /// Ends the partitions that have not ended, behind the chunks that were taken of them. False while another worker reads one.
+    fn flush(&mut self) -> bool {
+        let shared = Arc::clone(&self.context.shared);
+        for (partition, slot) in shared.partitions.slots().iter().enumerate().filter_map(|(at, slot)| Some((at, slot.as_ref()?))) {
+            let mut side = match slot.read.try_lock() {
+                Ok(side) => side,
+                Err(TryLockError::WouldBlock) => return false,
+                Err(TryLockError::Poisoned(side)) => side.into_inner(),
+            };
+            if side.reader.take().is_some() {
+                let chunk = side.next_chunk;
+                side.next_chunk += 1;
+                self.waiting.push_back(Waiting { partition, chunk, rows: None, flushed: true });
+            }
+        }
+        true
     }
 
     /// Announces partitions that have come to be, and tells where those begin that were added.
@@ -671,7 +694,7 @@ impl Reader {
                 Some(taken) => Some(self.prepare(partition, taken)?),
                 None => None,
             };
-            self.waiting.push_back(Waiting { partition, chunk, rows });
+            self.waiting.push_back(Waiting { partition, chunk, rows, flushed: false });
             return Ok(Got::Chunk);
         }
         Ok(if contended { Got::Contended } else { Got::Nothing })
@@ -788,7 +811,7 @@ impl Reader {
             let waiting = match rest {
                 Some(rest) => {
                     let waiting = &mut self.waiting[position];
-                    Waiting { partition: waiting.partition, chunk: waiting.chunk, rows: waiting.rows.replace(rest) }
+                    Waiting { rows: waiting.rows.replace(rest), ..*waiting }
                 }
                 None => {
                     let Some(waiting) = self.waiting.remove(position) else { break };
@@ -860,6 +883,9 @@ impl Reader {
         let partition = u32::try_from(waiting.partition).unwrap_or(u32::MAX);
         let Some(prepared) = waiting.rows else {
             // Let the epoch's consumers see the end before anybody can conclude that the source is done.
+            if waiting.flushed {
+                released.watermarks.push((epoch, WatermarkUpdate { source: FLUSH, partition, watermark: ENDED }));
+            }
             self.tell(waiting.partition, ENDED, epoch, released, |mark| mark.set_at = epoch);
             shared.open.fetch_sub(1, Ordering::SeqCst);
             return;

@@ -16,10 +16,13 @@ use crate::epoch::Epoch;
 /// A partition will read nothing more.
 pub const ENDED: i64 = i64::MAX;
 
+/// In place of a source: what ends in this epoch has been ended by a stop.
+pub const FLUSH: u32 = u32::MAX;
+
 /// From this epoch on, rows of the partition with an event time below the watermark are late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct WatermarkUpdate {
-    /// The source, by its position in the plan.
+    /// The source, by its position in the plan, or [`FLUSH`].
     pub source: u32,
     /// The partition.
     pub partition: u32,

@@ -165,6 +165,9 @@ fn arguments(args: &ClusterArgs, process: u16, hosts: &Path, color: Color) -> Ve
     if let Some(limit) = args.how.limit_time {
         put(&["--limit-time", &us(limit)]);
     }
+    if args.how.flush {
+        put(&["--flush"]);
+    }
     put(&["--stall-warning", &us(args.how.stall_warning)]);
     if args.how.quiet {
         put(&["--quiet"]);

@@ -290,6 +290,10 @@ impl SessionTriggers {
     pub(super) fn end(&mut self, sessions: &mut Sessions, over: &[u32], epoch: u64, watermark: i64) -> Lines {
         let before = self.watermark;
         self.watermark = before.max(watermark);
+        let flushed = self.flushes.first().is_some_and(|flush| *flush <= epoch);
+        self.flushes = self.flushes.split_off(&(epoch + 1));
+        // A flush that ends the input is why sessions come out, not the watermark of an end that has not come by itself.
+        let by_hand = flushed && watermark == i64::MAX;
         let mut touched = std::mem::take(&mut self.touched);
         touched.retain(|session| std::mem::take(&mut self.by_session[*session as usize].touched));
         let passed = self.passed();
@@ -304,12 +308,11 @@ impl SessionTriggers {
             let fresh = self.by_session[session as usize].fresh;
             let heard = fresh || !(self.purge || self.results.tells_nothing());
             if fires && heard && (fresh || sessions.states.exists(session)) {
-                due.push((session, Reason::SessionEnd));
+                due.push((session, if by_hand { Reason::Manual } else { Reason::SessionEnd }));
             }
         }
         self.fire(sessions, &due, watermark);
-        if self.flushes.first().is_some_and(|flush| *flush <= epoch) {
-            self.flushes = self.flushes.split_off(&(epoch + 1));
+        if flushed {
             let mut fresh = self.fresh.clone();
             fresh.sort_unstable();
             fresh.dedup();
@@ -322,7 +325,8 @@ impl SessionTriggers {
             let state = self.by_session[*session as usize];
             state.fresh || tells && !state.finished && sessions.states.exists(*session)
         });
-        let due: Vec<_> = closing.map(|session| (session, Reason::Closing)).collect();
+        let last = if by_hand { Reason::Manual } else { Reason::Closing };
+        let due: Vec<_> = closing.map(|session| (session, last)).collect();
         self.fire(sessions, &due, watermark);
         for session in over {
             self.take(*session);

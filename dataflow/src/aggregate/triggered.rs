@@ -65,7 +65,7 @@ impl TriggeredStore {
         self.waiting.entry(epoch).or_default().push(batch);
     }
 
-    /// All groups that have something new shall fire when an epoch closes.
+    /// All groups that have something new shall fire when an epoch closes; if the input ends with it, they all have fired by hand.
     pub(super) fn flush(&mut self, epoch: u64) {
         self.flushes.insert(epoch);
     }
@@ -115,14 +115,17 @@ impl TriggeredStore {
                 batches.iter().for_each(|batch| self.add_rows(batch));
             }
         }
-        self.pass_watermark(epoch, watermark);
-        if self.flushes.first().is_some_and(|flush| *flush <= epoch) {
-            self.flushes = self.flushes.split_off(&(epoch + 1));
+        let flushed = self.flushes.first().is_some_and(|flush| *flush <= epoch);
+        self.flushes = self.flushes.split_off(&(epoch + 1));
+        // A flush that ends the input is why windows come out, not the watermark of an end that has not come by itself.
+        let by_hand = flushed && watermark == i64::MAX;
+        self.pass_watermark(epoch, watermark, if by_hand { Reason::Manual } else { Reason::Watermark });
+        if flushed {
             let due = self.all_groups().into_iter().filter(|group| self.firings.by_group[*group as usize].fresh);
             let due: Vec<Due> = due.map(|group| (group, Reason::Manual, 0)).collect();
             self.fire_next(due, epoch, watermark);
         }
-        self.end_windows(epoch, watermark);
+        self.end_windows(epoch, watermark, if by_hand { Reason::Manual } else { Reason::Closing });
         self.arm(moment);
         self.firings.lines(&self.table, epoch)
     }
@@ -237,8 +240,8 @@ impl TriggeredStore {
         groups.iter().for_each(|group| self.firings.by_group[*group as usize].mark = 0);
     }
 
-    /// Windows whose end the watermark reaches, and those that rows came to behind it.
-    fn pass_watermark(&mut self, epoch: u64, watermark: i64) {
+    /// Windows whose end the watermark reaches, for a reason, and those that rows came to behind it.
+    fn pass_watermark(&mut self, epoch: u64, watermark: i64, reached: Reason) {
         let before = self.watermark;
         self.watermark = before.max(watermark);
         if self.layout.window.is_none() {
@@ -264,7 +267,7 @@ impl TriggeredStore {
                 let state = &mut self.firings.by_group[group as usize];
                 let heard = state.fresh || !(self.firings.purge || self.firings.results.tells_nothing());
                 if fires.is_some() && heard && (state.fresh || self.table.exists(group)) {
-                    due.push((group, Reason::Watermark, 0));
+                    due.push((group, reached, 0));
                 }
             }
         }
@@ -272,14 +275,14 @@ impl TriggeredStore {
     }
 
     /// The windows that no row can reach put out what they have not.
-    fn end_windows(&mut self, epoch: u64, watermark: i64) {
+    fn end_windows(&mut self, epoch: u64, watermark: i64, reason: Reason) {
         let mut due = Vec::new();
         for end in self.ended(watermark) {
             for group in self.table.pane_groups(end, false) {
                 let state = self.firings.by_group[group as usize];
                 let told = !self.firings.purge && self.firings.results.tells_final() && !state.finished && self.table.exists(group);
                 if state.fresh || told {
-                    due.push((group, Reason::Closing, 0));
+                    due.push((group, reason, 0));
                 }
             }
         }
