@@ -416,3 +416,32 @@ fn a_reader_stops_while_its_brokers_are_away() {
     reader.wait().expect("ended");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
+
+/// What `compose.yaml` starts, with two processes where it has one: a feed of trades, and the query that makes candles of them.
+#[test]
+fn what_compose_starts_makes_candles_of_trades() {
+    if std::env::var_os("TIDEMARK_KAFKA").is_some() {
+        println!("skipped: the broker that TIDEMARK_KAFKA names may have topics of these names");
+        return;
+    }
+    let Some(brokers) = broker() else { return };
+    let compose = std::fs::read_to_string(root().join("compose.yaml")).expect("a file");
+    let commands = compose.lines().filter_map(|line| line.trim().strip_prefix("command: run "));
+    let [feed, candles] = commands.collect::<Vec<_>>().try_into().expect("two services");
+    let brokers_are = format!("BROKERS={brokers}");
+    let fed = tidemark(&["run", feed, "-D", &brokers_are]);
+    assert!(fed.code == Some(0) && fed.stderr.contains("sink trades  601 changes"), "{fed:?}");
+    let mut made = Vec::new();
+    // Longer on a slow machine, where some windows may then come twice.
+    for limit in ["15s", "40s"] {
+        let ran = tidemark(&["cluster", "-n", "2", candles, "-D", &brokers_are, "--limit-time", limit]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let peek = tidemark(&["kafka", "peek", "candles", "-b", brokers, "--format", "json", "-n", "100"]);
+        made = peek.stdout.lines().map(str::to_owned).collect();
+        if made.len() >= 15 {
+            break;
+        }
+    }
+    let first = made.iter().find(|line| line.contains("09:30:00") && line.contains("ACME")).unwrap_or_else(|| panic!("{made:?}"));
+    assert!(made.len() >= 15 && first.replace('\\', "").contains("\"open\":100.10") && first.contains("41"), "{made:?}");
+}
