@@ -393,9 +393,13 @@ impl Predicate {
     }
 }
 
-/// A query of one row: an aggregate over everything.
+/// A query of one row at most: an aggregate over everything, or the first row.
 fn single(query: &Query) -> bool {
-    matches!(query, Query::Select(select) if select.group.as_deref() == Some(""))
+    match query {
+        Query::Select(select) => select.group.as_deref() == Some(""),
+        Query::Limit { limit, .. } => *limit == 1,
+        _ => false,
+    }
 }
 
 /// A column that can be read: its text and its type.
@@ -495,7 +499,11 @@ impl<'a> Generator<'a> {
         let items = wanted
             .iter()
             .map(|ty| {
-                let text = if over && *ty == Type::Int && self.random.chance(60) { self.over(&scope) } else { self.expr(*ty, &scope) };
+                let text = match *ty {
+                    Type::Int if over && self.random.chance(60) => self.over(&scope),
+                    Type::Int if depth > 0 && self.random.chance(10) => self.column_of_value(&scope),
+                    ty => self.expr(ty, &scope),
+                };
                 (text, *ty)
             })
             .collect();
@@ -634,15 +642,24 @@ impl<'a> Generator<'a> {
                 let ty = if self.random.chance(80) { Type::Int } else { Type::Text };
                 let expr = self.column(ty, scope).unwrap_or_else(|| "1".into());
                 let ty = if expr == "1" { Type::Int } else { ty };
+                if ty == Type::Int && self.random.chance(30) {
+                    let query = self.involved(depth - 1, scope);
+                    return Predicate::In(expr, self.random.chance(40), Box::new(query));
+                }
                 let query = self.select(depth - 1, &[], Some(&[ty]));
                 Predicate::In(expr, self.random.chance(40), Box::new(Query::Select(Box::new(query))))
             }
             5..=6 if depth > 0 => {
-                let query = self.correlated(depth - 1, scope);
-                Predicate::Exists(self.random.chance(40), Box::new(Query::Select(Box::new(query))))
+                let query = self.involved(depth - 1, scope);
+                Predicate::Exists(self.random.chance(40), Box::new(query))
             }
             7..=8 if depth > 0 => {
                 let expr = self.column(Type::Int, scope).unwrap_or_else(|| "1".into());
+                if self.random.chance(40) {
+                    let query = self.value(depth - 1, scope);
+                    let op = self.comparison();
+                    return Predicate::Scalar(expr, op, Box::new(query));
+                }
                 let mut query = self.correlated(depth - 1, scope);
                 let (_, inner) = (&query.from, self.scope_of(&query.from));
                 query.items = vec![(self.aggregate(Type::Int, &inner), Type::Int)];
@@ -674,12 +691,82 @@ impl<'a> Generator<'a> {
         }
     }
 
+    /// A subquery of one column that may read columns outside, some way below what makes its rows.
+    fn involved(&mut self, depth: usize, outer: &[Column]) -> Query {
+        let mut select = self.correlated(depth, outer);
+        match self.random.below(9) {
+            0 => {
+                let order = vec![(self.random.chance(50), self.random.chance(50))];
+                let offset = if self.random.chance(30) { 1 } else { 0 };
+                Query::Limit { input: Box::new(Query::Select(Box::new(select))), order, limit: 1 + self.random.below(2), offset }
+            }
+            1 => {
+                let right = Query::Select(Box::new(self.correlated(depth, outer)));
+                let op = *self.random.pick(&["UNION", "INTERSECT", "EXCEPT"]);
+                Query::Set { op, all: self.random.chance(50), left: Box::new(Query::Select(Box::new(select))), right: Box::new(right) }
+            }
+            2 => {
+                let order = vec![(0, self.random.chance(50), self.random.chance(50))];
+                let function = *self.random.pick(&["ROW_NUMBER", "RANK"]);
+                let input = Box::new(Query::Select(Box::new(select)));
+                Query::Top { input, function, partition: vec![], order, limit: 1 + self.random.below(2), shown: false }
+            }
+            3 => {
+                let inner = self.scope_of(&select.from);
+                let key = self.random.pick(&inner).0.clone();
+                select.items = vec![(self.aggregate(Type::Int, &inner), Type::Int)];
+                if self.random.chance(50) {
+                    select.having = Some(format!("COUNT(*) {} {}", self.comparison(), self.random.between(0, 2)));
+                }
+                select.group = Some(key);
+                Query::Select(Box::new(select))
+            }
+            4 => {
+                select.distinct = true;
+                Query::Select(Box::new(select))
+            }
+            _ => Query::Select(Box::new(select)),
+        }
+    }
+
+    /// A subquery of one value that may read columns outside.
+    fn value(&mut self, depth: usize, outer: &[Column]) -> Query {
+        if self.random.chance(40) {
+            let order = vec![(self.random.chance(50), self.random.chance(50))];
+            let input = Box::new(Query::Select(Box::new(self.correlated(depth, outer))));
+            return Query::Limit { input, order, limit: 1, offset: self.random.below(2) };
+        }
+        let rows = self.involved(depth, outer);
+        let alias = self.alias();
+        let scope = [(format!("{alias}.c0"), Type::Int)];
+        let items = vec![(self.aggregate(Type::Int, &scope), Type::Int)];
+        let from = From::Sub(Box::new(rows), alias);
+        Query::Select(Box::new(Select { distinct: false, items, from, filter: None, group: Some(String::new()), having: None }))
+    }
+
+    /// A subquery of one value as a column: the same words for each engine.
+    fn column_of_value(&mut self, outer: &[Column]) -> String {
+        let (from, scope) = self.from(0);
+        let (From::Table(..), Some(a), Some(b)) = (&from, self.column(Type::Int, &scope), self.column(Type::Int, outer)) else {
+            return "1".into();
+        };
+        let (op, from) = (self.comparison(), from.sql(Dialect::Standard));
+        if self.random.chance(50) {
+            let direction = direction(&a, self.random.chance(50), self.random.chance(50));
+            return format!("(SELECT {a} FROM {from} WHERE {a} {op} {b} ORDER BY {direction} LIMIT 1)");
+        }
+        format!("(SELECT {} FROM {from} WHERE {a} {op} {b})", self.aggregate(Type::Int, &scope))
+    }
+
     /// A subquery that may read columns outside, by an equality as a rule.
     fn correlated(&mut self, depth: usize, outer: &[Column]) -> Select {
         let (from, scope) = self.from(depth.min(1));
         let own = self.predicate(0, &scope, &[]);
         let filter = match (self.column(Type::Int, &scope), self.column(Type::Int, outer)) {
-            (Some(a), Some(b)) if self.random.chance(75) => Predicate::And(Box::new(Predicate::Plain(format!("{a} = {b}"))), Box::new(own)),
+            (Some(a), Some(b)) if self.random.chance(75) => {
+                let op = if self.random.chance(70) { "=" } else { self.comparison() };
+                Predicate::And(Box::new(Predicate::Plain(format!("{a} {op} {b}"))), Box::new(own))
+            }
             _ => own,
         };
         let item = self.expr(Type::Int, &scope);

@@ -26,7 +26,11 @@ const BUILT_IN: [&str; 4] = ["unnest", "unnest_outer", "make_map", crate::parse:
 pub(super) fn check(catalog: &Catalog<'_>, query: &Query) -> Vec<PlanError> {
     let mut checker = Checker { catalog, ctes: super::names::ctes(query), errors: vec![] };
     let _ = query.visit(&mut checker);
-    checker.errors
+    let mut errors = checker.errors;
+    // A table function is no relation either.
+    let functions: Vec<_> = errors.iter().filter(|error| error.code == "plan::unknown_function").map(|error| error.span).collect();
+    errors.retain(|error| error.code != "plan::unknown_table" || !functions.contains(&error.span));
+    errors
 }
 
 /// Checks an expression that stands alone.
@@ -129,6 +133,53 @@ impl Checker<'_> {
         }
     }
 
+    /// LIMIT and OFFSET are numbers.
+    fn limit(&mut self, query: &Query) {
+        let exprs = match &query.limit_clause {
+            None => [None, None],
+            Some(ast::LimitClause::LimitOffset { limit, offset, .. }) => [limit.as_ref(), offset.as_ref().map(|it| &it.value)],
+            Some(ast::LimitClause::OffsetCommaLimit { offset, limit }) => [Some(offset), Some(limit)],
+        };
+        for expr in exprs.into_iter().flatten() {
+            let negative = matches!(expr, Expr::UnaryOp { op: ast::UnaryOperator::Minus, .. });
+            let mut reads = false;
+            let _ = ast::visit_expressions(expr, |expr| {
+                reads |= matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Subquery(_));
+                ControlFlow::<()>::Continue(())
+            });
+            if negative || reads {
+                let (message, label) = match negative {
+                    true => ("LIMIT and OFFSET are not negative", "below 0"),
+                    false => ("LIMIT and OFFSET take a constant", "differs from row to row"),
+                };
+                let error = PlanError::new("plan::wrong_argument", message, self.catalog.lines.span(expr.span()));
+                self.errors.push(error.label(label).help("Write a number: LIMIT 10."));
+            }
+        }
+    }
+
+    /// The bounds of a frame are numbers of rows or groups, or a distance in the one column of the order.
+    fn frame(&mut self, function: &ast::Function) {
+        let Some(ast::WindowType::WindowSpec(over)) = &function.over else { return };
+        let Some(frame) = &over.window_frame else { return };
+        for bound in [Some(&frame.start_bound), frame.end_bound.as_ref()].into_iter().flatten() {
+            let (ast::WindowFrameBound::Preceding(Some(distance)) | ast::WindowFrameBound::Following(Some(distance))) = bound else {
+                continue;
+            };
+            let number = matches!(distance.as_ref(), Expr::Value(value) if matches!(&value.value, ast::Value::Number(text, _) if text.bytes().all(|it| it.is_ascii_digit())));
+            let (message, help) = match frame.units {
+                ast::WindowFrameUnits::Range if over.order_by.len() == 1 => continue,
+                ast::WindowFrameUnits::Range => {
+                    ("RANGE with a distance needs an order by one column", "Order by one number or time, or count ROWS or GROUPS instead.")
+                }
+                _ if number => continue,
+                _ => ("a bound of a frame is not a whole number", "Write a number: ROWS 5 PRECEDING."),
+            };
+            let span = self.catalog.lines.span(distance.span()).or_else(|| self.catalog.lines.span(function.name.span()));
+            self.errors.push(PlanError::new("plan::wrong_argument", message, span).help(help));
+        }
+    }
+
     fn function(&mut self, function: &ast::Function) {
         let span = function.name.span();
         let [ObjectNamePart::Identifier(ident)] = function.name.0.as_slice() else {
@@ -174,8 +225,11 @@ impl Visitor for Checker<'_> {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         if let Some(fetch) = &query.fetch {
-            self.not_yet("FETCH is", fetch.span(), "Write LIMIT n.");
+            let what = if fetch.with_ties { "FETCH … WITH TIES is" } else { "this FETCH is" };
+            let way_out = "Write FETCH FIRST n ROWS ONLY or LIMIT n; for ties, QUALIFY rank() OVER (ORDER BY x) <= n.";
+            self.not_yet(what, fetch.span(), way_out);
         }
+        self.limit(query);
         self.errors.extend(super::recursion::check(self.catalog.lines, query));
         ControlFlow::Continue(())
     }
@@ -204,7 +258,23 @@ impl Visitor for Checker<'_> {
         }
         if let Some(top) = &select.top {
             let span = select.projection.first().map_or_else(|| select.span(), Spanned::span);
-            self.not_yet(&format!("{top} is"), span, "Filter with WHERE instead.");
+            self.not_yet(&format!("{top} is"), span, "Write LIMIT n behind the query.");
+        }
+        if let Some(into) = &select.into {
+            let way_out = format!("Write CREATE VIEW {0} AS SELECT …, or CREATE SINK {0} WITH (…) AS SELECT ….", into.name);
+            self.not_yet("SELECT INTO is", into.name.span(), &way_out);
+        }
+        for item in &select.projection {
+            if let ast::SelectItem::Wildcard(options) | ast::SelectItem::QualifiedWildcard(_, options) = item
+                && options.opt_rename.is_some()
+            {
+                self.not_yet("* RENAME is", item.span(), "Name the columns: SELECT x AS z, y FROM ….");
+            }
+        }
+        if let Some(call) = select.selection.as_ref().and_then(over) {
+            let error =
+                PlanError::new("plan::misplaced_function", "a function OVER rows cannot stand in WHERE", self.catalog.lines.span(call));
+            self.errors.push(error.label("rows are filtered before it is computed").help("Filter by it with QUALIFY."));
         }
         ControlFlow::Continue(())
     }
@@ -225,6 +295,10 @@ impl Visitor for Checker<'_> {
             TableFactor::Table { .. } | TableFactor::Derived { .. } => {}
             TableFactor::NestedJoin { table_with_joins, .. } => table_with_joins.joins.iter().for_each(|join| self.join(join)),
             TableFactor::UNNEST { .. } | TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => {}
+            TableFactor::MatchRecognize { table, .. } => {
+                let way_out = "Compare rows with LAG(…) OVER (PARTITION BY … ORDER BY …), or join the relation with itself WITHIN a time.";
+                self.not_yet("MATCH_RECOGNIZE is", table.span(), way_out);
+            }
             _ if SideTable::decode(factor).is_some() => {}
             _ => match WindowTable::decode(factor) {
                 Some((table, _)) => match &table.data {
@@ -253,9 +327,48 @@ impl Visitor for Checker<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if let Expr::Function(function) = expr {
-            self.function(function)
+        match expr {
+            Expr::Function(function) => {
+                self.function(function);
+                self.frame(function);
+            }
+            Expr::Value(value) => {
+                if let ast::Value::Placeholder(name) = &value.value {
+                    let message = format!("nothing gives {name} a value");
+                    let error = PlanError::new("plan::placeholder", message, self.catalog.lines.span(value.span));
+                    self.errors.push(error.help("Write ${NAME} in the statement, and give it on the command line: --set NAME=value."));
+                }
+            }
+            _ => {}
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The place of a function OVER rows in a condition. Subqueries are queries of their own.
+fn over(condition: &Expr) -> Option<tokenizer::Span> {
+    struct Finder(usize, Option<tokenizer::Span>);
+    impl Visitor for Finder {
+        type Break = ();
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.0 -= 1;
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if let Expr::Function(function) = expr
+                && self.0 == 0
+                && function.over.is_some()
+            {
+                self.1 = self.1.or(Some(function.name.span()));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut finder = Finder(0, None);
+    let _ = condition.visit(&mut finder);
+    finder.1
 }

@@ -135,6 +135,10 @@ fn plan(message: &str, diagnostic: Option<&Diagnostic>, span: Span) -> PlanError
     if message.contains("Aggregate functions are not allowed in the WHERE clause") {
         return PlanError::new("plan::misplaced_aggregate", "an aggregate cannot stand in WHERE", span).help("Use HAVING instead.");
     }
+    if message.contains("WITHIN GROUP is only supported") {
+        let error = PlanError::new("plan::wrong_argument", "this function takes no WITHIN GROUP", span);
+        return error.help("Say the order inside: string_agg(s, ',' ORDER BY x).");
+    }
     let wrong_constant = message.contains("is not a regular expression") || message.contains("is not a date format");
     let code = if wrong_constant || message.contains("\" has no group ") { "plan::wrong_argument" } else { "plan::invalid_query" };
     PlanError::new(code, tidy(message), span)

@@ -46,6 +46,11 @@ impl SetNode {
         Ok(Self { left, right, kind, span, schema })
     }
 
+    /// The same operation over other relations.
+    pub(crate) fn over(&self, left: LogicalPlan, right: LogicalPlan) -> Result<Self> {
+        Self::new(left, right, self.kind, self.span)
+    }
+
     /// The operation in SQL.
     pub(crate) fn words(kind: SetOperation) -> &'static str {
         match kind {

@@ -38,10 +38,12 @@ mod single_row;
 mod subqueries;
 #[cfg(test)]
 mod tests;
+mod unnest;
 
 pub(crate) use join_order::order_joins;
 pub(crate) use single_row::{at_most_one, exactly_one};
 use subqueries::SubqueriesToJoins;
+use unnest::UnnestSubqueries;
 
 /// The rules, in order.
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
@@ -60,11 +62,16 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(distinct_on::FirstRowOfEach),
         // DISTINCT is grouping by all columns, at every time.
         Arc::new(ReplaceDistinctWithAggregate::new()),
+        // Subqueries that read rows around below LIMIT, DISTINCT and the like: see the last of the rules on subqueries.
+        Arc::new(UnnestSubqueries::Involved),
         // A subquery that gives one row at most is joined to each row it is asked for, grouped by what it reads of that row; what an aggregate
         // gives of no rows is put where there is no match.
         Arc::new(ScalarSubqueryToJoin::new()),
         // A relation in FROM that reads the relations before it is joined to them by what it reads.
         Arc::new(DecorrelateLateralJoin::new()),
+        // Subqueries that these leave are asked once for all values that they read of the rows around, and joined by them: what a row is
+        // joined to is what the subquery gives for it, at every time.
+        Arc::new(UnnestSubqueries::Left),
         // Equalities of a join's condition become its keys. Nothing else changes.
         Arc::new(ExtractEquijoinPredicate::new()),
         // Relations listed with commas, and crossed ones, are joined by the equalities among the predicates on them: an inner join is a

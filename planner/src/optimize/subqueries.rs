@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion_common::alias::AliasGenerator;
-use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column, JoinType, NullEquality, Result, ScalarValue};
 use datafusion_expr::expr::{BinaryExpr, Exists, InSubquery};
 use datafusion_expr::logical_plan::{Filter, Projection, Subquery};
@@ -16,6 +16,8 @@ use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Oper
 use datafusion_optimizer::decorrelate::PullUpCorrelatedExpr;
 use datafusion_optimizer::optimizer::ApplyOrder;
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
+
+use super::unnest::{ask, is_involved, reads_outer};
 
 /// The rule.
 #[derive(Debug)]
@@ -59,6 +61,17 @@ enum Compared {
     NotDifferent,
     /// The comparison is null.
     Null,
+}
+
+impl Compared {
+    /// The comparison, of an equality.
+    fn of(self, equal: Expr) -> Expr {
+        match self {
+            Self::Equal => equal,
+            Self::NotDifferent => Expr::IsNotFalse(Box::new(equal)),
+            Self::Null => Expr::IsNull(Box::new(equal)),
+        }
+    }
 }
 
 /// The plan joined so far, and what makes names.
@@ -208,19 +221,38 @@ impl Joins<'_> {
         Ok(true)
     }
 
+    /// Joins a subquery that is asked for all values it reads: see [`super::unnest`].
+    fn unnested(&mut self, subquery: &Subquery, compare: Option<(&Expr, Compared)>, kind: JoinType) -> Result<Option<Expr>> {
+        let Some(asked) = ask(&self.plan, subquery, self.aliases)? else { return Ok(None) };
+        let element = Expr::Column(asked.columns[0].clone());
+        let compared = compare.map(|(value, compared)| compared.of(value.clone().eq(element)));
+        let condition = conjunction(compared.into_iter().chain(asked.condition())).unwrap_or_else(|| lit(true));
+        let alias = asked.columns[0].relation.clone();
+        let left = std::mem::take(&mut self.plan);
+        self.plan = LogicalPlanBuilder::from(left).join_on(asked.plan, kind, Some(condition))?.build()?;
+        Ok(Some(match kind {
+            JoinType::LeftMark => Expr::Column(Column::new(alias, "mark")),
+            _ => lit(true),
+        }))
+    }
+
     /// Joins a subquery. Returns the mark, if the join makes one, else true; `None` when the subquery cannot be made a join.
     fn join(&mut self, subquery: &Subquery, compare: Option<(&Expr, Compared)>, kind: JoinType) -> Result<Option<Expr>> {
         let plan = subquery.subquery.as_ref();
+        if is_involved(plan)?
+            && let Some(mark) = self.unnested(subquery, compare, kind)?
+        {
+            return Ok(Some(mark));
+        }
         let skips = plan.exists(|node| Ok(matches!(node, LogicalPlan::Limit(limit) if limit.skip.is_some())))?;
-        let correlated = !subquery.outer_ref_columns.is_empty();
-        if skips && correlated {
+        if skips && !subquery.outer_ref_columns.is_empty() {
             return Ok(None);
         }
         let mut pull_up = PullUpCorrelatedExpr::new().with_exists_sub_query(compare.is_none());
         let inner = plan.clone().rewrite(&mut pull_up)?.data;
         // An aggregate over all rows has a row of no rows, too; grouped by what is correlated it would not.
         if !pull_up.can_pull_up || pull_up.pulled_up_scalar_agg || pull_up.pull_up_having_expr.is_some() || reads_outer(&inner)? {
-            return Ok(None);
+            return self.unnested(subquery, compare, kind);
         }
         // Only the columns that are compared come along, under names of their own.
         let mut names: BTreeMap<Column, String> = BTreeMap::new();
@@ -236,11 +268,7 @@ impl Joins<'_> {
         if let Some((value, compared)) = compare {
             let element = Expr::Column(add(Column::from(schema.qualified_field(0)), &mut exprs));
             let equal = value.clone().eq(element);
-            condition.push(match compared {
-                Compared::Equal => equal,
-                Compared::NotDifferent => Expr::IsNotFalse(Box::new(equal)),
-                Compared::Null => Expr::IsNull(Box::new(equal)),
-            });
+            condition.push(compared.of(equal));
         }
         let inner_columns: Vec<Column> = pull_up.correlated_subquery_cols_map.values().flatten().cloned().collect();
         for part in pull_up.join_filters {
@@ -277,7 +305,7 @@ impl Joins<'_> {
                 Ok(Transformed::yes(Expr::Column(name)))
             })?;
             if lost {
-                return Ok(None);
+                return self.unnested(subquery, compare, kind);
             }
             condition.push(made.data);
         }
@@ -293,14 +321,4 @@ impl Joins<'_> {
             _ => lit(true),
         }))
     }
-}
-
-/// Whether a plan still reads the row of a query around it.
-fn reads_outer(plan: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    plan.apply(|node| {
-        found |= node.contains_outer_reference();
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(found)
 }

@@ -95,6 +95,16 @@ fn every_rule_fires_where_it_should_and_only_there() {
             "SELECT p.x, q.y FROM a AS p, a AS q".into(),
         ),
         (
+            "unnest_involved_subqueries",
+            "SELECT x, (SELECT y FROM a AS q WHERE q.x = p.x ORDER BY y LIMIT 1) AS least FROM a AS p".into(),
+            "SELECT x, (SELECT max(y) FROM a AS q WHERE q.x = p.x) AS most FROM a AS p".into(),
+        ),
+        (
+            "unnest_subqueries",
+            "SELECT x, (SELECT max(y) FROM a AS q WHERE q.x < p.x) AS most FROM a AS p".into(),
+            "SELECT x, (SELECT max(y) FROM a) AS most FROM a AS p".into(),
+        ),
+        (
             "extract_equijoin_predicate",
             "SELECT p.x FROM a AS p JOIN a AS q ON p.x < q.y AND p.x + 1 = q.x".into(),
             "SELECT p.x FROM a AS p JOIN a AS q ON p.x < q.x".into(),

@@ -41,6 +41,7 @@ impl Dialect for StreamingDialect {
     }
 
     yes! {
+        supports_match_recognize
         supports_unicode_string_literal
         supports_group_by_expr
         supports_window_function_null_treatment_arg

@@ -20,6 +20,7 @@ mod options;
 mod query;
 mod sessions;
 mod side_table;
+mod spellings;
 mod syntax_error;
 mod tokens;
 mod types;

@@ -18,7 +18,7 @@ use super::dialect::StreamingDialect;
 use super::tokens::Tok;
 use super::window_clause::{self, WindowClause};
 use super::within::{self, Withins};
-use super::{durations, options, syntax_error, window_call, windows};
+use super::{durations, options, spellings, syntax_error, window_call, windows};
 use crate::error::nearest;
 use crate::statement::{EmitClause, OptionSetting, Query};
 use crate::{PlanError, Span};
@@ -39,6 +39,7 @@ pub(super) fn take_query(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) -
     cursor.at = cursor.tokens.len();
     as_of_left::mark(&mut body, taken.left_joins);
     let mut wrong = within::attach(&mut body, taken.withins);
+    spellings::normalise(&mut body);
     wrong.extend(windows::normalise(&mut body, taken.clauses, &own));
     match wrong.pop() {
         Some(last) => {
@@ -141,6 +142,8 @@ struct Level {
     from: bool,
     /// The relation behind the last JOIN begins here.
     joined: Option<Location>,
+    /// The query of `LATE(SELECT …)`, which sqlparser takes in parentheses of its own.
+    side_query: bool,
 }
 
 /// What the pass over the tokens finds.
@@ -158,6 +161,12 @@ struct Extraction {
 const WINDOW_CALLS: [&str; 9] =
     ["TUMBLE", "HOP", "CUMULATE", "SESSION", "TUMBLING_WINDOW", "HOPPING_WINDOW", "SLIDING_WINDOW", "CUMULATING_WINDOW", "SESSION_WINDOW"];
 
+/// Table functions that take a query.
+const SIDES: [&str; 2] = ["LATE", "ERRORS"];
+
+/// Words that a query begins with.
+const QUERY: [&str; 3] = ["SELECT", "WITH", "VALUES"];
+
 /// Words that name no relation behind FROM, unless quoted.
 const NO_RELATION: [&str; 9] = ["WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "WINDOW", "UNION", "JOIN", "EMIT"];
 
@@ -174,10 +183,18 @@ impl Extraction {
             }
             if tok.opens() {
                 let window_call = before.is_some_and(|before| before.is_any(&WINDOW_CALLS) || is_window_part(before));
-                levels.push(Level { window_call, ..Level::default() });
+                let side_query =
+                    before.is_some_and(|before| before.is_any(&SIDES)) && cursor.peek_at(1).is_some_and(|tok| tok.is_any(&QUERY));
+                if side_query {
+                    self.rest.push(tok.token.clone());
+                }
+                levels.push(Level { window_call, side_query, ..Level::default() });
             } else if tok.closes() {
-                if levels.len() > 1 {
-                    levels.pop();
+                if levels.len() > 1
+                    && let Some(closed) = levels.pop()
+                    && closed.side_query
+                {
+                    self.rest.push(tok.token.clone());
                 }
             } else if before.is_some_and(|before| before.is_mark(&Token::Period)) {
                 // Part of a name, whatever the word.
@@ -197,7 +214,7 @@ impl Extraction {
                 level.select = Some(tok.token.span.start);
             } else if tok.is_any(&["UNION", "EXCEPT", "INTERSECT"]) && !before.is_some_and(|before| before.is_mark(&Token::Mul)) {
                 // Not `* EXCEPT (a)`.
-                *level = Level { window_call: level.window_call, ..Level::default() };
+                *level = Level { window_call: level.window_call, side_query: level.side_query, ..Level::default() };
             } else if tok.is("FROM") {
                 // FROM alone is a query: FROM trades. In EXTRACT(HOUR FROM ts) it is none.
                 let begins = before.is_none_or(|before| before.opens() || before.is_any(&["ALL", "UNION"]) || (!nested && before.closes()));

@@ -160,12 +160,12 @@ impl Normaliser<'_> {
                         Side::Late => (
                             "a view or a query",
                             "late rows of what?",
-                            "Write LATE(view), or LATE((SELECT … FROM trades WINDOW TUMBLING(5m) GROUP BY symbol)).",
+                            "Write LATE(view), or LATE(SELECT … FROM trades WINDOW TUMBLING(5m) GROUP BY symbol).",
                         ),
                         Side::Errors => (
                             "a source, a view or a query",
                             "errors of what?",
-                            "Write ERRORS(trades), or ERRORS((SELECT price / volume FROM trades)).",
+                            "Write ERRORS(trades), or ERRORS(SELECT price / volume FROM trades).",
                         ),
                     };
                     return Err(PlanError::new("parse::window", format!("{} takes {what}", side.word()), span).label(label).help(help));

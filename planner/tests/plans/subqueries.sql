@@ -38,3 +38,19 @@ SELECT a.id, t.n FROM a, LATERAL (SELECT count(*) AS n FROM b WHERE b.id = a.id)
 SELECT a.id, t.y FROM a LEFT JOIN LATERAL (SELECT y FROM b WHERE b.id = a.id) AS t ON TRUE;
 ----
 SELECT l.x FROM a AS l WHERE EXISTS (SELECT 1 FROM a AS r WHERE r.id = l.id AND r.x <> l.x AND NOT EXISTS (SELECT 1 FROM b WHERE b.id = r.id));
+----
+SELECT id, (SELECT y FROM b WHERE b.id = a.id ORDER BY y DESC LIMIT 1) AS top FROM a;
+----
+SELECT a.id, t.y FROM a, LATERAL (SELECT y FROM b WHERE b.id = a.id ORDER BY y LIMIT 2) AS t;
+----
+SELECT id, (SELECT count(*) FROM b WHERE b.id < a.id) AS n FROM a;
+----
+SELECT x FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.id = a.id UNION SELECT 1 FROM b WHERE b.y = a.x);
+----
+SELECT sum((SELECT max(y) FROM b WHERE b.id = a.id)) AS s FROM a;
+----
+SELECT x FROM a WHERE x NOT IN (SELECT DISTINCT y FROM b WHERE b.id = a.id);
+----
+SELECT x FROM a WHERE EXISTS (SELECT count(*) FROM b WHERE b.id = a.id HAVING count(*) > 1);
+----
+SELECT sum(x - (SELECT avg(y) FROM b)) AS s FROM a;

@@ -25,12 +25,6 @@ SELECT z FROM c WHERE z > (SELECT w FROM d);
 ----
 SELECT z FROM c WHERE z = (SELECT max(w) FROM d GROUP BY id);
 ----
-SELECT z, (SELECT count(*) FROM d WHERE d.w > c.z) AS n FROM c;
-----
-SELECT sum(z - (SELECT avg(w) FROM d)) AS s FROM c;
-----
-SELECT z FROM c WHERE EXISTS (SELECT count(*) FROM d WHERE d.id = c.id HAVING count(*) > 1);
-----
 SELECT c.z FROM c JOIN d ON c.id = d.id AND random() < c.z + d.w;
 ----
 SELECT c.z FROM c JOIN d ON c.id = d.nothing;
