@@ -106,6 +106,21 @@ fn examples_of_the_book_are_planned() {
     assert!(checked >= 12, "only {checked} blocks were checked");
 }
 
+/// The examples about time do what the page says they do: they run, and something comes out.
+#[test]
+fn examples_about_time_run() {
+    let text = std::fs::read_to_string(root().join("docs/book/time.md")).expect("the page");
+    let mut ran = 0;
+    for block in text.split("```sql\n").skip(1) {
+        let sql = block.split("```").next().unwrap_or_default();
+        let run = support::tidemark(&["run", "-q", "--limit-time", "20s", "-e", sql]);
+        assert_eq!(run.code, Some(0), "{sql}\n{}", run.stderr);
+        assert!(!run.stdout.is_empty(), "nothing comes out of\n{sql}");
+        ran += 1;
+    }
+    assert!(ran > 8, "the page has examples");
+}
+
 /// The architecture page names files and folders that exist.
 #[test]
 fn the_code_map_is_true() {

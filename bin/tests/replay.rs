@@ -45,6 +45,54 @@ fn a_replay_puts_out_what_the_run_did() {
 }
 
 #[test]
+fn progress_is_told_behind_what_it_is_of_and_comes_again_in_a_replay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = path(folder.path(), "ticks.log");
+    // A bid may be late by what the windows wait for: results are corrected until their progress is told.
+    let sql = format!(
+        "SET progress = true; {BIDS} SELECT window_end, count(*) AS n FROM bid WINDOW TUMBLING(100ms) ALLOWED_LATENESS 300ms
+         LATE_DATA_STRATEGY UPDATE_PREVIOUS EMIT CHANGES;"
+    );
+    let recorded = run(&sql, "2", ["--record", &log]);
+    let (mut reached, mut told, mut changes) = (String::new(), 0, 0);
+    for line in recorded.stdout.lines().skip(1) {
+        let (mark, rest) = line.split_at(6);
+        let time = rest.get(..rest.find("  ").unwrap_or(rest.len())).unwrap_or_default();
+        if mark.starts_with('@') {
+            assert!(rest > reached.as_str(), "it moves forward: {}", recorded.stdout);
+            (reached, told) = (rest.to_owned(), told + 1);
+        } else {
+            assert!(time > reached.as_str(), "what changes is of later windows: {}", recorded.stdout);
+            changes += 1;
+        }
+    }
+    assert!(told > 2 && changes > 2, "{}", recorded.stdout);
+    for workers in ["1", "3"] {
+        let replayed = run(&sql, workers, ["--replay", &log]);
+        assert!(recorded.stdout == replayed.stdout, "{workers} workers:\n{}\n{}", recorded.stdout, replayed.stdout);
+    }
+}
+
+#[test]
+fn progress_has_its_place_in_some_formats_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (lines, table) = (path(folder.path(), "out.ndjson"), path(folder.path(), "out.csv"));
+    let to = |path: &str| {
+        format!(
+            "{BIDS} CREATE SINK o WITH (connector = 'file', path = '{path}', progress = 'true') AS SELECT auction, \"dateTime\" FROM bid;"
+        )
+    };
+    let ran = tidemark(&["run", "-q", "-e", &to(&lines)]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let written = std::fs::read_to_string(&lines).expect("the file");
+    assert!(written.lines().any(|line| line.starts_with("{\"_progress\":\"20")), "{written}");
+    let refused = tidemark(&["run", "-q", "-e", &to(&table)]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("has no place for progress"), "{refused:?}");
+    let none = tidemark(&["run", "-q", "-e", "SET progress = true; SELECT page FROM 'examples/clickstream/clicks.csv';"]);
+    assert!(none.code == Some(2) && none.stderr.contains("none of its sources has a watermark"), "{none:?}");
+}
+
+#[test]
 fn a_log_of_something_else_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = path(folder.path(), "ticks.log");

@@ -53,6 +53,13 @@ impl TextEncoder {
         }
     }
 
+    /// Appends a line that says how far the watermark has come, if the format has one.
+    pub(crate) fn progress(&mut self, watermark_us: i64, out: &mut Vec<u8>) {
+        if let Kind::Ndjson(encoder) = &mut self.kind {
+            encoder.progress(watermark_us, out);
+        }
+    }
+
     /// Appends the changes of an epoch; returns how many lines they made.
     pub(crate) fn encode(&mut self, rows: &RecordBatch, diffs: Option<&[i64]>, out: &mut Vec<u8>) -> u64 {
         let last = self.last_only.then(|| last_of_key(rows, diffs, self.key.as_deref()));

@@ -21,6 +21,15 @@ pub trait Sink: Send {
     /// As [`Sink::write`].
     fn end_epoch(&mut self, epoch: u64) -> Result<(), ConnectorError>;
 
+    /// The watermark has come this far, in microseconds: results of windows that end by then change no more. Told behind the changes of
+    /// the epoch in which it moved, to sinks that asked for it.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn progress(&mut self, _watermark_us: i64) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     /// No more will come: write footers, flush, close. Called once, also after ^C.
     ///
     /// # Errors

@@ -48,6 +48,7 @@ pub(crate) fn sink_plan(connector: &str, pairs: &[(&str, &str)], schema: &Schema
         time_column: None,
         bounded: true,
         order: vec![],
+        progress: None,
     }
 }
 

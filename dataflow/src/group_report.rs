@@ -94,6 +94,7 @@ impl OperatorReport {
         self.groups += other.groups;
         self.state_bytes += other.state_bytes;
         self.out_to_us = least(self.out_to_us, other.out_to_us);
+        self.at_work_on_us = least(self.at_work_on_us, other.at_work_on_us);
     }
 }
 

@@ -210,14 +210,19 @@ pub(crate) fn render(scope: Scope<'_, Epoch>, process: &Process, sleepers: &Rc<S
             }
             PhysicalOp::Sink { input, sink: id } => {
                 let consolidated = process.plan.adds_up(*input);
+                let plan = &process.plan.sinks()[id.index()];
+                let below = plan.progress.iter().flat_map(|progress| &progress.sources);
+                let partitions: Vec<(u32, usize)> = below.clone().map(|source| (source.0, counts(*source))).collect();
+                let told = told(scope, &watermarks, below);
                 let context = SinkContext {
+                    partitions: &partitions,
                     open: &process.sinks,
                     control: &process.control,
                     metrics: &process.metrics,
                     probe: &probe,
                     local_worker: scope.index() % process.workers,
                 };
-                sink(relations[input].clone(), *id, &process.plan.sinks()[id.index()], consolidated, context);
+                sink(relations[input].clone(), told, *id, plan, consolidated, context);
             }
         }
     }

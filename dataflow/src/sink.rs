@@ -19,26 +19,32 @@ use tidemark_connectors::sink::{Placement, Sink};
 use tidemark_connectors::source::ConnectorError;
 use tidemark_planner::plan::{ChangelogKind, SinkId, SinkPlan};
 use timely::communication::Pull;
-use timely::dataflow::Stream;
 use timely::dataflow::channels::Message;
 use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe::{Handle, Probe};
+use timely::dataflow::{Stream, StreamVec};
 use timely::scheduling::SyncActivator;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, NO_WATERMARK};
 use crate::consolidate::consolidate;
 use crate::control::{Control, Metrics, lock};
 use crate::epoch::Epoch;
 use crate::exchange::to_worker;
+use crate::watermark::{ENDED, WatermarkTracker, WatermarkUpdate};
 
 /// Epochs that may lie in the channel to a sink's thread.
 const EPOCHS_QUEUED_MAX: usize = 2;
 
 /// What an operator tells its sink's thread.
 enum Order {
-    Epoch { epoch: Epoch, changes: Vec<(RecordBatch, Option<Vec<i64>>)> },
+    Epoch {
+        epoch: Epoch,
+        changes: Vec<(RecordBatch, Option<Vec<i64>>)>,
+        /// How far the watermark has come, if it moved and the sink is told.
+        progress: Option<i64>,
+    },
     Finish,
 }
 
@@ -85,27 +91,38 @@ pub(crate) struct SinkContext<'a> {
     pub(crate) control: &'a Arc<Control>,
     pub(crate) metrics: &'a Arc<Metrics>,
     pub(crate) probe: &'a Handle<Epoch>,
+    /// The sources below, with their numbers of partitions.
+    pub(crate) partitions: &'a [(u32, usize)],
     /// The worker's place in its process.
     pub(crate) local_worker: usize,
 }
 
 /// Builds the operator on one worker. `consolidated`: equal rows of an epoch are added up already.
-pub(crate) fn sink(input: Stream<'_, Epoch, Batch>, id: SinkId, plan: &SinkPlan, consolidated: bool, context: SinkContext<'_>) {
+/// `told` are the watermarks of the sources below, if the plan tells of them.
+pub(crate) fn sink<'scope>(
+    input: Stream<'scope, Epoch, Batch>,
+    told: StreamVec<'scope, Epoch, WatermarkUpdate>,
+    id: SinkId,
+    plan: &SinkPlan,
+    consolidated: bool,
+    context: SinkContext<'_>,
+) {
+    let input = (input, told);
     match context.open.placements[id.index()] {
         Placement::EachWorker => build(input, Pipeline, Some(context.local_worker), id, plan, consolidated, context),
         Placement::EachProcess => {
-            let first = input.scope().index() - context.local_worker;
+            let first = input.0.scope().index() - context.local_worker;
             build(input, to_worker(first), (context.local_worker == 0).then_some(0), id, plan, consolidated, context);
         }
         Placement::OneWorker => {
-            let here = (input.scope().index() == 0).then_some(0);
+            let here = (input.0.scope().index() == 0).then_some(0);
             build(input, to_worker(0), here, id, plan, consolidated, context);
         }
     }
 }
 
 fn build<'scope, P>(
-    input: Stream<'scope, Epoch, Batch>,
+    (input, told): (Stream<'scope, Epoch, Batch>, StreamVec<'scope, Epoch, WatermarkUpdate>),
     pact: P,
     here: Option<usize>,
     id: SinkId,
@@ -119,11 +136,17 @@ fn build<'scope, P>(
     let scope = input.scope();
     let mut builder = OperatorBuilder::new(format!("Sink {}", plan.name), scope);
     let mut input = builder.new_input(input, pact);
+    let mut told = plan.progress.is_some().then(|| builder.new_input(told, Pipeline));
     let (_output, done) = builder.new_output::<Vec<()>>();
     done.probe_with(context.probe);
     let Some(slot) = here else {
         builder.build(move |_capabilities| {
-            move |_frontiers| input.for_each(|_, _| panic!("rows of a sink arrive at the worker that owns it"))
+            move |_frontiers| {
+                input.for_each(|_, _| panic!("rows of a sink arrive at the worker that owns it"));
+                if let Some(told) = &mut told {
+                    told.for_each(|_, updates| updates.clear());
+                }
+            }
         });
         return;
     };
@@ -138,7 +161,13 @@ fn build<'scope, P>(
                 let epoch = *time.least().expect("data has a time");
                 outbox.open.entry(epoch).or_default().push(std::mem::take(batch));
             });
-            let frontier = frontiers[0].frontier().first().copied();
+            if let Some(told) = &mut told {
+                told.for_each(|time, updates| {
+                    let epoch = *time.least().expect("data has a time");
+                    updates.drain(..).for_each(|update| outbox.tell(epoch, update));
+                });
+            }
+            let frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
             outbox.close(frontier);
             outbox.send();
             let Some(held) = capability.as_mut() else { return };
@@ -171,6 +200,9 @@ struct Outbox {
     consolidated: bool,
     /// Epochs that may still grow.
     open: BTreeMap<Epoch, Vec<Batch>>,
+    /// The watermark, and what was told of it last.
+    tracker: Option<WatermarkTracker>,
+    told: i64,
     /// Complete epochs that the channel had no room for.
     waiting: VecDeque<Order>,
     /// Complete epochs the thread has not acknowledged, those in `waiting` included.
@@ -206,6 +238,8 @@ impl Outbox {
             append_only: plan.changelog == ChangelogKind::AppendOnly,
             consolidated,
             open: BTreeMap::new(),
+            tracker: plan.progress.as_ref().map(|progress| WatermarkTracker::new(Some(progress), context.partitions)),
+            told: NO_WATERMARK,
             waiting: VecDeque::new(),
             unacknowledged: VecDeque::new(),
             orders: Some(orders),
@@ -215,17 +249,32 @@ impl Outbox {
 
     /// Completes the epochs behind the frontier.
     fn close(&mut self, frontier: Option<Epoch>) {
-        while let Some(entry) = self.open.first_entry() {
-            if frontier.is_some_and(|frontier| *entry.key() >= frontier) {
-                break;
-            }
-            let (epoch, batches) = entry.remove_entry();
-            let changes = self.changes(batches);
-            if !changes.is_empty() {
+        let next = |outbox: &Self| {
+            let told = outbox.tracker.as_ref().and_then(WatermarkTracker::next_epoch);
+            outbox.open.keys().next().copied().into_iter().chain(told).min()
+        };
+        while let Some(epoch) = next(self).filter(|epoch| frontier.is_none_or(|frontier| *epoch < frontier)) {
+            let changes = self.open.remove(&epoch).map_or_else(Vec::new, |batches| self.changes(batches));
+            let progress = self.moved(epoch);
+            if !changes.is_empty() || progress.is_some() {
                 self.unacknowledged.push_back(epoch);
-                self.waiting.push_back(Order::Epoch { epoch, changes });
+                self.waiting.push_back(Order::Epoch { epoch, changes, progress });
             }
         }
+    }
+
+    fn tell(&mut self, epoch: Epoch, update: WatermarkUpdate) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.update(epoch, update);
+        }
+    }
+
+    /// Where the watermark is at the end of an epoch, if it was not there before. Its end is told by that of the output.
+    fn moved(&mut self, epoch: Epoch) -> Option<i64> {
+        let watermark = self.tracker.as_mut()?.close(epoch);
+        let moved = watermark > self.told && watermark != ENDED;
+        self.told = self.told.max(watermark);
+        moved.then_some(watermark)
     }
 
     fn changes(&self, mut batches: Vec<Batch>) -> Vec<(RecordBatch, Option<Vec<i64>>)> {
@@ -296,8 +345,8 @@ impl SinkThread {
         let mut failed = false;
         while let Ok(order) = self.received.recv() {
             match order {
-                Order::Epoch { epoch, changes } => {
-                    if !failed && let Err(error) = self.write(epoch, &changes) {
+                Order::Epoch { epoch, changes, progress } => {
+                    if !failed && let Err(error) = self.write(epoch, &changes, progress) {
                         self.control.fail(error.into());
                         failed = true;
                     }
@@ -319,7 +368,7 @@ impl SinkThread {
         }
     }
 
-    fn write(&mut self, epoch: Epoch, changes: &[(RecordBatch, Option<Vec<i64>>)]) -> Result<(), ConnectorError> {
+    fn write(&mut self, epoch: Epoch, changes: &[(RecordBatch, Option<Vec<i64>>)], progress: Option<i64>) -> Result<(), ConnectorError> {
         let mut written = 0;
         for (rows, diffs) in changes {
             self.sink.write(rows, diffs.as_deref())?;
@@ -328,7 +377,12 @@ impl SinkThread {
                 Some(diffs) => diffs.iter().map(|diff| diff.unsigned_abs()).sum(),
             };
         }
-        self.sink.end_epoch(epoch)?;
+        if !changes.is_empty() {
+            self.sink.end_epoch(epoch)?;
+        }
+        if let Some(watermark) = progress {
+            self.sink.progress(watermark)?;
+        }
         self.metrics.sinks[self.id.index()].changes.fetch_add(written, Ordering::Relaxed);
         Ok(())
     }

@@ -247,10 +247,12 @@ impl<'a> Planner<'a> {
         let format = self.context.stdout_format.as_deref().or_else(|| self.settings.format());
         let format = match format {
             Some(format) => format.to_string(),
-            None if self.is_bounded(&plan) => "table".into(),
+            None if self.is_bounded(&plan) && !self.settings.progress() => "table".into(),
             None => "changelog".into(),
         };
-        let (connector, options) = self.catalog.built_in_sink("stdout", &[("format", &format)])?;
+        let mut settings = vec![("format", format.as_str())];
+        settings.extend(self.settings.progress().then_some(("progress", "true")));
+        let (connector, options) = self.catalog.built_in_sink("stdout", &settings)?;
         let prints = lowering.count_sinks("stdout");
         let name = if prints == 0 { "stdout".to_string() } else { format!("stdout {}", prints + 1) };
         let request =

@@ -63,6 +63,12 @@ const SPECS: &[SettingSpec] = &[
         help: "How a bare SELECT is written: table, changelog, ndjson or csv; by default table if the input is bounded, else changelog.",
     },
     SettingSpec {
+        name: "progress",
+        kind: SettingKind::Flag,
+        default: "false",
+        help: "A bare SELECT prints how far its watermark has come, too, in the formats changelog and ndjson.",
+    },
+    SettingSpec {
         name: "recursion_limit",
         kind: SettingKind::Integer { min: 1 },
         default: "10000",
@@ -277,6 +283,11 @@ impl Settings {
     /// How a bare SELECT is written, if set.
     pub fn format(&self) -> Option<&str> {
         self.given("format")
+    }
+
+    /// Whether a bare SELECT tells its progress.
+    pub fn progress(&self) -> bool {
+        self.given("progress") == Some("true")
     }
 
     /// When queries without an EMIT clause emit, if set.

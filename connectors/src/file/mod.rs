@@ -18,6 +18,7 @@ use self::list::{Compression, list};
 pub(crate) use self::sink::{open as open_sink, open_ordered};
 use crate::format::changelog::{self, Changes, DebeziumOptions, Marks, Meaning, NO_CHANGES};
 use crate::format::csv::CsvOptions;
+use crate::format::encode::PROGRESS;
 use crate::format::ndjson::NdjsonOptions;
 use crate::options::{both, default, required, sink as sink_option, source as source_option};
 use crate::record::TextFormat;
@@ -32,6 +33,7 @@ const OWN_OPTIONS: &[OptionSpec] = &[
     both(source_option("format", FORMATS, "How rows are encoded; told by the path's ending if not given.")),
     default(source_option("follow", OptionKind::Flag, "Keep reading as the files grow; the source never ends."), "false"),
     OP,
+    PROGRESS_OPTION,
     default(
         sink_option(
             "per-process",
@@ -53,6 +55,26 @@ const OWN_OPTIONS: &[OptionSpec] = &[
 /// The option that shows what kind of change a row is.
 pub(crate) const OP: OptionSpec =
     sink_option("op", OptionKind::Flag, "A first column op says +I or -D for each row; if not given, only where rows can be taken back.");
+
+/// Whether a sink tells how far the watermark has come.
+pub(crate) const PROGRESS_OPTION: OptionSpec = sink_option(
+    "progress",
+    OptionKind::Flag,
+    "Whether lines tell how far the watermark has come: ndjson has an object with the key _progress, changelog a line that begins with @.",
+);
+
+/// Refuses to tell progress in a format that has no place for it.
+pub(crate) fn check_progress(options: &Options, format: &str, schema: &SchemaRef) -> Result<(), String> {
+    match options.get("progress") {
+        Some("true") if format == "ndjson" && schema.column_with_name(PROGRESS).is_some() => {
+            Err(format!("a column is called \"{PROGRESS}\", as the lines that tell progress; give it another name"))
+        }
+        Some("true") if !matches!(format, "ndjson" | "changelog") => {
+            Err(format!("format \"{format}\" has no place for progress; choose ndjson, on standard output also changelog"))
+        }
+        _ => Ok(()),
+    }
+}
 
 const FORMATS: OptionKind = OptionKind::OneOf(&["ndjson", "json", "csv", "parquet", "debezium-json"]);
 
@@ -262,6 +284,7 @@ pub(crate) fn check_sink(options: &Options, schema: &SchemaRef, changelog: Chang
         );
     }
     let format = format(options)?;
+    check_progress(options, if format == Format::Ndjson { "ndjson" } else { options.get("format").unwrap_or("of this file") }, schema)?;
     let shown = Shown::of(options, format == Format::Debezium, schema, changelog)?;
     sink::check_columns(format, options, schema, &shown)
 }

@@ -215,6 +215,17 @@ impl Sink for FileSink {
         Ok(())
     }
 
+    fn progress(&mut self, watermark_us: i64) -> Result<(), ConnectorError> {
+        if let Writer::Text { file, encoder, buffer, wait } = &mut self.writer {
+            encoder.progress(watermark_us, buffer);
+            if buffer.len() > *wait {
+                file.write_all(buffer).map_err(|error| self.target.failed(&error))?;
+                buffer.clear();
+            }
+        }
+        Ok(())
+    }
+
     fn finish(&mut self) -> Result<SinkReport, ConnectorError> {
         self.end_epoch(0)?;
         match &mut self.writer {

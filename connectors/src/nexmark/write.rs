@@ -37,6 +37,7 @@ pub fn write_file(path: &Path, shape: Shape, events: u64, rate: u64) -> Result<u
         time_column: None,
         bounded: true,
         order: vec![],
+        progress: None,
     };
     let mut sink = open_ordered(&plan, Order::of(&plan).unsorted())?;
     let (sender, batches) = sync_channel(BATCHES_WAITING);

@@ -1,11 +1,12 @@
 //! One line per change, as it comes: its diff, then the columns. Columns grow and never shrink, so that lines stay aligned.
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 use tidemark_planner::plan::SinkPlan;
 
 use super::Place;
 use super::cells::{Columns, GAP};
 use crate::changes::{Epoch, Order};
+use crate::format::encode::format_cell;
 use crate::registry::StdoutStyle;
 use crate::sink::{Sink, SinkReport};
 use crate::source::ConnectorError;
@@ -34,6 +35,15 @@ impl Changelog {
             report: SinkReport::default(),
         }
     }
+
+    fn heading(&self) -> String {
+        let (dim, plain) = if self.color { (DIM, PLAIN) } else { ("", "") };
+        let mut heading = format!("{dim}{DIFF}{GAP}");
+        self.columns.line(self.columns.names(), GAP, &mut heading);
+        heading.push_str(plain);
+        heading.push('\n');
+        heading
+    }
 }
 
 impl Sink for Changelog {
@@ -47,11 +57,8 @@ impl Sink for Changelog {
             return Ok(());
         };
         let cells = self.columns.cells(&rows);
-        let (dim, plain) = if self.color { (DIM, PLAIN) } else { ("", "") };
-        let mut heading = format!("{dim}{DIFF}{GAP}");
-        self.columns.line(self.columns.names(), GAP, &mut heading);
-        heading.push_str(plain);
-        heading.push('\n');
+        let plain = if self.color { PLAIN } else { "" };
+        let heading = self.heading();
         let mut text = String::new();
         for row in 0..rows.num_rows() {
             let diff = diffs.as_ref().map_or(1, |diffs| diffs[row]);
@@ -68,6 +75,15 @@ impl Sink for Changelog {
             text.push('\n');
         }
         self.report.bytes += self.place.write(heading.as_bytes(), text.as_bytes())?;
+        Ok(())
+    }
+
+    fn progress(&mut self, watermark_us: i64) -> Result<(), ConnectorError> {
+        let (dim, plain) = if self.color { (DIM, PLAIN) } else { ("", "") };
+        let mut time = String::new();
+        format_cell(&TimestampMicrosecondArray::from(vec![watermark_us]), 0, &mut time);
+        let line = format!("{dim}{:width$}{GAP}{time}{plain}\n", "@", width = DIFF.len());
+        self.report.bytes += self.place.write(self.heading().as_bytes(), line.as_bytes())?;
         Ok(())
     }
 

@@ -46,6 +46,13 @@ impl Sink for Lines {
         Ok(())
     }
 
+    fn progress(&mut self, watermark_us: i64) -> Result<(), ConnectorError> {
+        self.encoder.progress(watermark_us, &mut self.buffer);
+        self.report.bytes += self.place.write(b"", &self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
     fn finish(&mut self) -> Result<SinkReport, ConnectorError> {
         self.end_epoch(0)?;
         if !self.buffer.is_empty() {

@@ -18,7 +18,7 @@ use tidemark_planner::connector::{ConnectorSpec, OptionKind, OptionSpec, Options
 use tidemark_planner::plan::{ChangelogKind, SinkPlan};
 
 use crate::encoder::TextEncoder;
-use crate::file::{Format, OP, count, join, text_format};
+use crate::file::{Format, OP, PROGRESS_OPTION, check_progress, count, join, text_format};
 use crate::format::changelog::{Changes, NO_CHANGES};
 use crate::options::{alias, default, sink as sink_option};
 use crate::record::TextFormat;
@@ -40,6 +40,7 @@ const OWN_OPTIONS: &[OptionSpec] = &[
         "changelog",
     ),
     OP,
+    PROGRESS_OPTION,
 ];
 
 const OPTIONS: [OptionSpec; count(OWN_OPTIONS)] = join(OWN_OPTIONS);
@@ -114,6 +115,11 @@ fn text(options: &Options) -> Result<Option<TextFormat>, String> {
 
 /// What standard output can take: every type, in the formats for eyes.
 pub(crate) fn check_sink(options: &Options, schema: &SchemaRef, changelog: ChangelogKind) -> Result<(), String> {
+    let name = match options.get("format") {
+        Some("json") => "ndjson",
+        name => name.unwrap_or("changelog"),
+    };
+    check_progress(options, name, schema)?;
     match text(options)? {
         Some(format) => {
             let debezium = matches!(format, TextFormat::Debezium { .. });

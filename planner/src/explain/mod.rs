@@ -191,6 +191,9 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             if let Some(format) = sink.options.get("format") {
                 fields.push(("format", format.to_string()));
             }
+            if let Some(watermark) = &sink.progress {
+                fields.push(("progress", watermark_text(plan, watermark)));
+            }
             fields.push(("columns", list(&columns)));
             if let Some(key) = &sink.key {
                 let names: Vec<&str> = key.iter().map(|place| sink.schema.field(*place).name().as_str()).collect();

@@ -1,5 +1,6 @@
 //! The top of a plan: a query's result handed to a sink, fitted to the columns the sink declares.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
@@ -15,7 +16,9 @@ use crate::PlanError;
 use crate::Span;
 use crate::connector::{ConnectorCatalog, Options};
 use crate::logical::{QueryScope, type_name};
-use crate::plan::{ChangelogKind, NamedExpr, PhysicalOp, SinkId, SinkOrder, SinkPlan, SortKey, StateBound, TimeDomain};
+use crate::plan::{
+    ChangelogKind, NamedExpr, OverPlan, PhysicalOp, SinkId, SinkOrder, SinkPlan, SortKey, StateBound, TimeDomain, TopNPlan, WatermarkPlan,
+};
 use crate::statement::EmitClause;
 
 /// Where a query's result goes.
@@ -73,6 +76,7 @@ impl Lowering<'_> {
         let needed = connectors.needs_key(&request.connector, &request.options, rel.props.changelog);
         let key = sink_key(&rel, &request, needed).map_err(|error| vec![*error])?;
         let id = SinkId(u32::try_from(self.sinks.len()).unwrap_or(u32::MAX));
+        let progress = if request.options.get("progress") == Some("true") { Some(self.progress(&rel, request.span)?) } else { None };
         let time = rel.props.watermarks.iter().filter(|(_, watermark)| watermark.domain == TimeDomain::EventTime);
         self.sinks.push(SinkPlan {
             name: request.name,
@@ -84,6 +88,7 @@ impl Lowering<'_> {
             time_column: time.map(|(place, _)| *place).min(),
             bounded: rel.props.bounded,
             order: self.order_of(&rel),
+            progress,
         });
         let mut props = rel.props.clone();
         let input = self.fuse(&mut rel);
@@ -91,6 +96,39 @@ impl Lowering<'_> {
         props.limits = None;
         self.node(PhysicalOp::Sink { input, sink: id }, props);
         Ok(())
+    }
+
+    /// The watermark of a result: that of its sources, less what windows and other operators on the way wait for late rows.
+    fn progress(&self, rel: &Rel, span: Span) -> Result<WatermarkPlan> {
+        if rel.sources.iter().all(|source| self.sources[source.index()].table.event_time.is_none()) {
+            let error = PlanError::new("plan::no_event_time", "there is no event time whose progress could be told", span)
+                .label("none of its sources has a watermark")
+                .help("Declare one: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND; or leave progress out.");
+            return Err(vec![error]);
+        }
+        let mut delay_us = 0;
+        let mut below = vec![rel.base];
+        let mut seen = BTreeSet::new();
+        while let Some(node) = below.pop() {
+            if !seen.insert(node) {
+                continue;
+            }
+            let op = &self.nodes[node.index()].op;
+            below.extend(op.inputs());
+            let waits = match op {
+                PhysicalOp::Aggregate { window: Some(window), .. }
+                | PhysicalOp::TopN(TopNPlan { window: Some(window), .. })
+                | PhysicalOp::Over(OverPlan { window: Some(window), .. }) => {
+                    window.watermark.as_ref().map(|watermark| (watermark, window.lateness_us))
+                }
+                PhysicalOp::Over(OverPlan { time: Some(time), .. }) => Some((&time.watermark, 0)),
+                _ => None,
+            };
+            if let Some((watermark, lateness_us)) = waits.filter(|(watermark, _)| watermark.domain == TimeDomain::EventTime) {
+                delay_us = delay_us.max(watermark.delay_us.saturating_add(lateness_us));
+            }
+        }
+        Ok(WatermarkPlan { domain: TimeDomain::EventTime, sources: rel.sources.iter().copied().collect(), delay_us })
     }
 
     /// The order of the first rows of everything, as far as its columns come out.

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::SchemaRef;
 
-use super::ChangelogKind;
+use super::{ChangelogKind, WatermarkPlan};
 use crate::connector::Options;
 
 /// One sink and what it will be given.
@@ -26,6 +26,8 @@ pub struct SinkPlan {
     pub bounded: bool,
     /// The order that the query's own `ORDER BY … LIMIT` gives the final rows, as far as its columns come out. For sinks that show a whole result.
     pub order: Vec<SinkOrder>,
+    /// The watermark of the result, if the sink is told as it moves: results of windows that end by then change no more.
+    pub progress: Option<WatermarkPlan>,
 }
 
 /// One column of an order.

@@ -12,7 +12,7 @@ mod tests;
 pub use cell::TimestampStyle;
 pub use csv::CsvEncoder;
 pub use debezium::DebeziumEncoder;
-pub use ndjson::NdjsonEncoder;
+pub use ndjson::{NdjsonEncoder, PROGRESS};
 
 use arrow::array::Array;
 use cell::Cells;

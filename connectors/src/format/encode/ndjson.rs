@@ -1,11 +1,14 @@
 //! Newline-delimited JSON: one object per line, all columns, nulls written out.
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
 
 use super::cell::{Cells, TimestampStyle, key};
 use super::{ChangeField, csv};
 use crate::source::ConnectorError;
+
+/// The key of a line that says how far the watermark has come.
+pub const PROGRESS: &str = "_progress";
 
 /// Writes newline-delimited JSON.
 #[derive(Debug)]
@@ -46,6 +49,14 @@ impl NdjsonEncoder {
         let mut mark = b"{".to_vec();
         mark.extend(key(name));
         Ok(Self { leads, mark, changes, style })
+    }
+
+    /// Appends an object with one key, `_progress`: how far the watermark has come.
+    pub fn progress(&mut self, watermark_us: i64, out: &mut Vec<u8>) {
+        out.push(b'{');
+        out.extend(key(PROGRESS));
+        Cells::new(&TimestampMicrosecondArray::from(vec![watermark_us]), self.style).json(0, out);
+        out.extend_from_slice(b"}\n");
     }
 
     /// Appends rows to `out`; `diffs` is `None` when all are +1. Returns the number of lines.
