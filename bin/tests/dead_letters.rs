@@ -21,6 +21,20 @@ fn folder_with(lines: &str) -> (tempfile::TempDir, std::path::PathBuf, String) {
     (folder, input, bad)
 }
 
+/// A record that fails in two queries is one bad record, for limits and in the summary.
+#[test]
+fn a_record_is_bad_once() {
+    let (_folder, input, _) = folder_with("{\"a\": 1}\n{\"a\": 2}\n{\"a\": 3}\n{\"a\": oops}\n");
+    let run = |limit: &str| {
+        let queries = "SELECT sum(10 / (a - 2)) AS s FROM t; SELECT max(20 / (a - 2)) AS m FROM t";
+        tidemark(&["run", "-w", "2", "-e", &(source(&input, &format!("SKIP LIMIT {limit}")) + queries)])
+    };
+    let ran = run("2 ROWS");
+    assert!(ran.code == Some(0) && ran.stderr.contains(", 2 bad"), "{ran:?}");
+    let ran = run("1 ROWS");
+    assert!(ran.code == Some(1) && ran.stderr.contains("2 rows were bad, and ON ERROR allows 1"), "{ran:?}");
+}
+
 #[test]
 fn letters_are_counted_shown_and_read_again() {
     let (folder, input, bad) = folder_with(LINES);

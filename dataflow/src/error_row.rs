@@ -4,7 +4,7 @@
 //! per worker takes them all and does what the sources' policies say. In a group of processes they all go to the first one, so that
 //! limits hold for the group, and one process writes each dead letter file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -111,13 +111,19 @@ impl ErrorDesk {
         Ok(Self { plan, letters, open, control, metrics })
     }
 
-    fn take(&self, epoch: Epoch, row: &ErrorRow, limits: Option<&mut ErrorLimits>) {
+    /// Takes an error. `first`: whether no other error of a record has come yet.
+    fn take(&self, epoch: Epoch, row: &ErrorRow, limits: Option<&mut ErrorLimits>, first: impl FnOnce(Record) -> bool) {
         if row.diff < 0 {
             // What it takes back has been told.
             return;
         }
         match row.at {
             ErrorAt::Record { source, partition } | ErrorAt::Row { source, partition } => {
+                if first((source, partition, row.error.offset)) {
+                    let (metrics, error) = (&self.metrics.sources[source as usize], &row.error);
+                    let name = self.letters.partition(source, partition).unwrap_or_default();
+                    metrics.bad_row(|| format!("{name}, offset {}: {}", error.offset, error.reason));
+                }
                 self.take_row(epoch, source, partition, row, limits)
             }
             // A late row is no mistake of anybody: it goes where its window's clause says.
@@ -137,7 +143,6 @@ impl ErrorDesk {
         let plan = &self.plan.sources()[source as usize];
         let partition = self.letters.partition(source, at).unwrap_or_default();
         let error = &row.error;
-        self.metrics.sources[source as usize].bad_row(|| format!("{partition}, offset {}: {}", error.offset, error.reason));
         if plan.on_error == ErrorPolicy::Fail {
             self.control.fail(RunError::BadRow {
                 source_name: plan.name.clone(),
@@ -267,6 +272,9 @@ pub(crate) fn error_sink<'scope>(
     }
 }
 
+/// Which record of which partition of which source.
+type Record = (u32, u32, u64);
+
 /// How soon letters on their way are asked for again.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -291,11 +299,14 @@ where
     builder.build(move |mut capabilities| {
         let mut held = capabilities.pop();
         let mut unsettled = false;
+        // Bad records by epoch: a record is bad once, however many queries it fails in, and all its failures are of one epoch.
+        let mut bad: BTreeMap<Epoch, BTreeSet<Record>> = BTreeMap::new();
         move |frontiers| {
             errors.for_each(|capability, rows| {
                 let epoch = *capability.least().expect("data has a time");
                 unsettled = true;
-                rows.drain(..).for_each(|row| desk.take(epoch, &row, limits.as_mut()));
+                let bad = bad.entry(epoch).or_default();
+                rows.drain(..).for_each(|row| desk.take(epoch, &row, limits.as_mut(), |record| bad.insert(record)));
             });
             reads.for_each(|capability, reads| {
                 let epoch = *capability.least().expect("data has a time");
@@ -304,6 +315,7 @@ where
                 }
             });
             let frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+            bad = frontier.map(|frontier| bad.split_off(&frontier)).unwrap_or_default();
             if let (Some(limits), Some(_)) = (&mut limits, &held) {
                 desk.judge(limits.close(frontier));
             }
