@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
-use tidemark_planner::PlanError;
+use tidemark_planner::{PlanError, secrets};
 
 /// The text that was planned, and where it came from.
 #[derive(Clone, Debug)]
@@ -124,7 +124,7 @@ pub(crate) fn draw(text: &Text, errors: &[PlanError], grade: Grade, color: bool)
             let end = text.boundary(span.end).max(start);
             (start, end - start)
         });
-        let drawn = Drawn { error, grade, source: NamedSource::new(&text.name, text.sql.clone()), span };
+        let drawn = Drawn { error, grade, source: NamedSource::new(&text.name, secrets::covered(&text.sql).into_owned()), span };
         if handler.render_report(&mut out, &drawn).is_err() {
             // The drawing failed, not the message: it must be seen in any case.
             let _ = writeln!(out, "{}: {}", error.code, error.message);

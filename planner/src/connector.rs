@@ -1,16 +1,30 @@
 //! What the planner knows of the outside world: the names, options and schemas of connectors, told by whoever holds them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{Field, SchemaRef};
 
 use crate::plan::ChangelogKind;
+use crate::secrets;
 
 /// Validated options of a source or sink, under canonical names. Ordered, so that plans print and compare alike.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options(pub BTreeMap<String, String>);
 
+/// Names and values as they may be shown.
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
 impl Options {
+    /// Names and values, without what is secret.
+    pub fn shown(&self) -> BTreeMap<&str, Cow<'_, str>> {
+        self.0.iter().map(|(name, value)| (name.as_str(), secrets::shown(name, value))).collect()
+    }
+
     /// The value of an option, if it was given or has a default.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)

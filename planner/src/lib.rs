@@ -15,6 +15,7 @@ mod optimize;
 pub mod parse;
 pub mod plan;
 mod program;
+pub mod secrets;
 pub mod settings;
 mod state_request;
 pub mod statement;

@@ -17,7 +17,7 @@ const SCHEME: &str = "kafka://";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A topic, and how its cluster is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     /// Brokers, with commas.
     pub brokers: String,
@@ -27,12 +27,22 @@ pub struct Address {
     pub properties: Vec<(String, String)>,
 }
 
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
 impl Address {
     /// Reads an address; `None`: it is none, but perhaps a path.
     ///
     /// # Errors
     /// One sentence, when something is missing in it.
     pub fn parse(text: &str) -> Option<Result<Self, String>> {
+        if let Some(rest) = text.strip_prefix("kafka:").filter(|_| !text.starts_with(SCHEME)) {
+            let place = rest.trim_start_matches('/').split('?').next().unwrap_or_default();
+            return Some(Err(format!("\"kafka:{place}\" is no address of a topic; write {SCHEME}host:port/topic")));
+        }
         let rest = text.strip_prefix(SCHEME)?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let wrong = || format!("\"{SCHEME}{place}\" is no address of a topic; write kafka://host:port/topic");
@@ -40,9 +50,13 @@ impl Address {
             Some((brokers, topic)) if !brokers.is_empty() && !topic.is_empty() && !topic.contains('/') => (brokers, topic),
             _ => return Some(Err(wrong())),
         };
-        let properties = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (name, value) = pair.split_once('=').ok_or_else(|| format!("\"{pair}\" is no property; write name=value"))?;
-            Ok((decoded(name)?, decoded(value)?))
+        // A property that is not understood may be a part of a password, and is not shown.
+        let properties = (1..).zip(query.split('&').filter(|pair| !pair.is_empty())).map(|(nth, pair)| {
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| format!("property {nth} behind \"{SCHEME}{place}?\" is none; write name=value, and %26 for & in a value"))?;
+            let plain = |text| decoded(text).ok_or_else(|| format!("property {nth} behind \"{SCHEME}{place}?\" is no text"));
+            Ok((plain(name)?, plain(value)?))
         });
         let properties = properties.collect::<Result<_, String>>();
         Some(properties.map(|properties| Self { brokers: brokers.to_owned(), topic: topic.to_owned(), properties }))
@@ -68,7 +82,7 @@ impl Address {
 }
 
 /// Text with `%20` and the like.
-fn decoded(text: &str) -> Result<String, String> {
+fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, more @ ..] = rest {
@@ -84,7 +98,7 @@ fn decoded(text: &str) -> Result<String, String> {
             }
         };
     }
-    String::from_utf8(bytes).map_err(|_| format!("\"{text}\" is no text"))
+    String::from_utf8(bytes).ok()
 }
 
 /// Writes records to a topic.
@@ -153,8 +167,11 @@ mod tests {
         assert_eq!((address.brokers.as_str(), address.topic.as_str()), ("a:1,b:2", "bad"));
         assert_eq!(address.properties[1], ("sasl.password".into(), "a&b%".into()));
         assert_eq!(address.shown(), "kafka://a:1,b:2/bad");
+        assert_eq!(format!("{address:?}"), address.shown());
         assert_eq!(Address::parse("letters.ndjson"), None);
-        for wrong in ["kafka://a:1", "kafka:///t", "kafka://a:1/", "kafka://a:1/t/u", "kafka://a:1/t?x"] {
+        let error = Address::parse("kafka://a:1/t?sasl.password=a&b%ff").expect("an address").expect_err("no pair");
+        assert!(error.contains("property 2 behind \"kafka://a:1/t?\"") && !error.contains("b%ff"), "{error}");
+        for wrong in ["kafka://a:1", "kafka:///t", "kafka://a:1/", "kafka://a:1/t/u", "kafka://a:1/t?x", "kafka:a:1/t"] {
             assert!(parse(wrong).expect_err(wrong).contains("write "), "{wrong}");
         }
         assert!(parse("kafka://a:1/t?nonsense=1").expect("parsed").check().expect_err("unknown").contains("no property \"nonsense\""));

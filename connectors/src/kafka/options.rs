@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use tidemark_planner::connector::{OptionKind, OptionSpec, Options};
+use tidemark_planner::secrets;
 
 use crate::format::COMMON_SPECS;
 use crate::format::csv::CsvOptions;
@@ -128,8 +129,9 @@ const OWN: &[OptionSpec] = &[
         alias(
             sink(
                 "partitioner",
-                OptionKind::OneOf(&["key", "random", "default"]),
-                "How the partition is chosen: by the key as Java's clients do, or at random.",
+                OptionKind::OneOf(&["key", "default", "round-robin", "random", "fixed"]),
+                "How the partition is chosen. key, or default: by the key as Java's clients do, without a key at random. round-robin: each \
+                 in turn. random: at random, whatever the key. fixed: always the first.",
             ),
             &["sink.partitioner"],
         ),
@@ -418,9 +420,12 @@ fn refused(property: &str, value: &str, reason: &str) -> String {
         };
         return format!("librdkafka has no property \"{property}\"{instead}");
     }
-    // The value may be a secret that stands in the wrong place.
-    let shown = if property.contains("password") || property.contains("secret") { "…" } else { value };
-    format!("property \"{property}\" cannot be \"{shown}\": {reason}")
+    // What librdkafka says of a value may repeat it.
+    if secrets::is_secret(property) {
+        let reason = if reason.contains(value) { "librdkafka refuses the value" } else { reason };
+        return format!("property \"{property}\" cannot be set: {reason}");
+    }
+    format!("property \"{property}\" cannot be \"{value}\": {reason}")
 }
 
 #[cfg(test)]

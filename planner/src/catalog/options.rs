@@ -7,7 +7,7 @@ use crate::connector::{ConnectorCatalog, ConnectorSpec, OptionKind, OptionSpec, 
 use crate::duration::parse_us;
 use crate::error::nearest;
 use crate::statement::{Columns, Name, OptionSetting};
-use crate::{PlanError, Span};
+use crate::{PlanError, Span, secrets};
 
 /// The connector a statement names, with the setting that does.
 pub(super) fn connector<'a>(
@@ -137,7 +137,7 @@ pub(super) fn resolve(
                 }
             }
             Err(expected) => {
-                let message = format!("option \"{}\" cannot be \"{}\"", setting.key, setting.value);
+                let message = format!("option \"{}\" cannot be \"{}\"", setting.key, secrets::shown(&setting.key, &setting.value));
                 errors.push(PlanError::new("plan::wrong_option", message, setting.value_span).label(expected).help(option.help));
             }
         }

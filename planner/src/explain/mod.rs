@@ -17,6 +17,7 @@ use crate::plan::{
     AggregateClass, ChangelogKind, Emit, ErrorPolicy, KeyPlan, LateStrategy, Node, NodeId, PhysicalOp, PhysicalPlan, StateBound, Step,
     TimeDomain, WatermarkPlan, WatermarkStrategy, WindowColumn, WindowKind, WindowPlan,
 };
+use crate::secrets;
 
 /// One line of EXPLAIN.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,11 +79,7 @@ fn tell(plan: &PhysicalPlan, node: &Node, depth: usize, told: &mut [bool], lines
             }
             match source.on_error.of_a_row() {
                 ErrorPolicy::Skip => fields.push(("on_error", "skip".into())),
-                // What stands behind the address of a topic may be secret.
-                ErrorPolicy::DeadLetter { path } => {
-                    let shown = if path.contains("://") { path.split('?').next().unwrap_or_default() } else { path };
-                    fields.push(("on_error", format!("dead_letter({shown})")));
-                }
+                ErrorPolicy::DeadLetter { path } => fields.push(("on_error", format!("dead_letter({})", secrets::address(path)))),
                 ErrorPolicy::Fail | ErrorPolicy::Limited { .. } => {}
             }
             if let Some(rows) = source.on_error.rows_max() {
@@ -272,7 +269,7 @@ fn window_fields(plan: &PhysicalPlan, window: &WindowPlan, below: &Schema) -> Ve
         fields.push(("late", window.late.name().into()));
     }
     if let Some(path) = &window.letters {
-        fields.push(("letters", path.clone()));
+        fields.push(("letters", secrets::address(path).into_owned()));
     }
     if window.lateness_us != 0 {
         fields.push(("lateness", format_us(window.lateness_us)));
@@ -402,7 +399,8 @@ pub fn to_text(lines: &[ExplainLine]) -> String {
     out
 }
 
-/// Lines as JSON, with what is known of sources and sinks. Everything that decides what runs is in it: the fingerprint is taken of it.
+/// Lines as JSON, with what is known of sources and sinks. Everything that decides what runs is in it, and no secret: the fingerprint
+/// is taken of it, and must neither change with a password nor be a way to guess it.
 pub fn to_json(plan: &PhysicalPlan) -> String {
     let lines: Vec<serde_json::Value> = explain(plan)
         .into_iter()
@@ -422,8 +420,8 @@ pub fn to_json(plan: &PhysicalPlan) -> String {
         .iter()
         .map(|source| {
             serde_json::json!({
-                "name": source.name, "connector": source.connector, "options": source.options, "declared": columns(&source.declared),
-                "read": source.read, "metadata": source.metadata, "on_error": source.on_error, "bounded": source.bounded,
+                "name": source.name, "connector": source.connector, "options": source.options.shown(), "declared": columns(&source.declared),
+                "read": source.read, "metadata": source.metadata, "on_error": source.on_error.shown(), "bounded": source.bounded,
                 "output": source.output.iter().map(|it| format!("{} AS {}", text(&it.expr), it.name)).collect::<Vec<_>>(),
                 "event_time": source.event_time.as_ref().map(|time| serde_json::json!({
                     "column": time.column, "expr": text(&time.expr), "strategy": time.strategy,
@@ -437,7 +435,7 @@ pub fn to_json(plan: &PhysicalPlan) -> String {
         .iter()
         .map(|sink| {
             serde_json::json!({
-                "name": sink.name, "connector": sink.connector, "options": sink.options, "columns": columns(&sink.schema),
+                "name": sink.name, "connector": sink.connector, "options": sink.options.shown(), "columns": columns(&sink.schema),
                 "changelog": sink.changelog, "key": sink.key, "time_column": sink.time_column, "bounded": sink.bounded,
             })
         })

@@ -470,7 +470,7 @@ impl Lowering<'_> {
             lateness_us: options.lateness_us,
             // Rows that belong into the next window were put there when windows were assigned.
             late: if options.late == LateStrategy::IncludeInNextWindow { LateStrategy::Drop } else { options.late },
-            letters: options.letters,
+            letters: options.letters.map(|it| it.path),
             firing: options.firing,
             places: vec![],
         };

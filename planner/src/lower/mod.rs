@@ -41,7 +41,7 @@ use crate::catalog::{SourceColumn, SourceTable};
 use crate::logical::{
     AsOf, AssignWindows, ErrorsOf, JoinOrder, LateSessions, QueryScope, RecursiveScan, SetNode, SourceScan, ViewBody, errors_at,
 };
-use crate::parse::LineIndex;
+use crate::parse::{LettersPath, LineIndex};
 use crate::plan::{
     ChangelogKind, MetadataColumn, NamedExpr, Node, NodeId, PhysicalOp, PhysicalPlan, Props, SinkPlan, SourceId, StateBound, Step,
     TimeDomain, UpsertPlan, WatermarkPlan, WindowKind, WindowPlan,
@@ -74,6 +74,8 @@ pub(crate) struct Lowering<'a> {
     sinks: Vec<SinkPlan>,
     /// Windows whose clause says more than the window, and which nothing has been aggregated over yet.
     unused_clauses: Vec<Span>,
+    /// Where windows of the statement at hand send rows that are too late.
+    letters: Vec<LettersPath>,
     /// A window of the statement at hand is corrected by late rows.
     corrects: bool,
     /// Where options of queries were written that something does.
@@ -94,6 +96,7 @@ impl<'a> Lowering<'a> {
             settings: Settings::default(),
             nodes: vec![],
             sources: vec![],
+            letters: vec![],
             sinks: vec![],
             unused_clauses: vec![],
             corrects: false,
@@ -449,7 +452,7 @@ impl<'a> Lowering<'a> {
             watermark,
             lateness_us: options.lateness_us,
             late: options.late,
-            letters: options.letters.clone(),
+            letters: options.letters.as_ref().map(|it| it.path.clone()),
             firing: options.firing.clone(),
             places: vec![],
         });

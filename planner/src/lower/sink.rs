@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion_common::ScalarValue;
 use datafusion_expr::LogicalPlan;
 use datafusion_physical_expr::expressions::{CastExpr, Literal};
@@ -57,6 +57,7 @@ impl Lowering<'_> {
         let mut rel = self.lower(plan, scope)?;
         self.refuse_stray_sessions(&rel, scope)?;
         self.refuse_unused_clauses()?;
+        self.refuse_wrong_letters(connectors)?;
         self.refuse_unused_state(scope)?;
         if scope.emit == Some(EmitClause::Final) && rel.props.changelog != ChangelogKind::AppendOnly && !self.corrects {
             let error =
@@ -202,7 +203,8 @@ impl Lowering<'_> {
                 continue;
             }
             exprs.push(NamedExpr { name: field.name().clone(), expr });
-            fields.push(Arc::new(Field::new(field.name(), field.data_type().clone(), field.is_nullable())));
+            // What the table's column is beside the record, such as its timestamp, goes along.
+            fields.push(Arc::clone(field));
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -267,7 +269,7 @@ fn one_text_type(rel: &mut Rel) {
             None => (expr, field.data_type().clone()),
         };
         exprs.push(NamedExpr { name: field.name().clone(), expr });
-        fields.push(Arc::new(Field::new(field.name(), data_type, field.is_nullable())));
+        fields.push(Arc::new(field.as_ref().clone().with_data_type(data_type)));
     }
     rel.project(exprs, fields);
 }

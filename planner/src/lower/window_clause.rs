@@ -1,10 +1,13 @@
 //! What a WINDOW clause says beyond its window: a watermark of its own, and what becomes of late rows.
 
+use datafusion_sql::sqlparser::tokenizer;
+
 use super::expr::{Physical, as_column};
 use super::relation::Rel;
 use super::{Lowering, Result};
+use crate::connector::ConnectorCatalog;
 use crate::logical::{AssignWindows, QueryScope};
-use crate::parse::WindowOptions;
+use crate::parse::{LettersPath, WindowOptions};
 use crate::plan::{ChangelogKind, ErrorPolicy, LateStrategy, PhysicalOp, TimeDomain, WatermarkPlan, WindowKind, WindowPlan};
 use crate::{PlanError, Span};
 
@@ -60,18 +63,29 @@ impl Lowering<'_> {
             let error = error.label("which of several equal rows was taken back is not known there");
             return Err(vec![error.help("Leave DEAD_LETTER_QUEUE out: late rows are counted and dropped.")]);
         }
+        self.letters.extend(options.letters.clone());
         if options.late == LateStrategy::DeadLetterQueue && options.letters.is_none() {
             let of_source = rel.sources.iter().find_map(|id| match self.sources[id.index()].table.on_error.of_a_row() {
                 ErrorPolicy::DeadLetter { path } => Some(path.clone()),
                 _ => None,
             });
-            options.letters = Some(of_source.unwrap_or_else(|| LETTERS.into()));
+            options.letters = Some(LettersPath { path: of_source.unwrap_or_else(|| LETTERS.into()), span: tokenizer::Span::empty() });
         }
         let said = options.lateness_us != 0 || options.late != LateStrategy::Drop || options.firing.is_some();
         if let (true, Some(span)) = (said, self.lines.span(windows.span)) {
             self.unused_clauses.push(span);
         }
         Ok(options)
+    }
+
+    /// Refuses a statement whose dead letters have nowhere to go.
+    pub(super) fn refuse_wrong_letters(&mut self, connectors: &dyn ConnectorCatalog) -> Result<()> {
+        for letters in std::mem::take(&mut self.letters) {
+            connectors.check_dead_letters(&letters.path).map_err(|reason| {
+                vec![PlanError::new("plan::dead_letters", reason, self.lines.span(letters.span)).label("dead letters cannot go there")]
+            })?;
+        }
+        Ok(())
     }
 
     /// The rows that came too late for their windows.

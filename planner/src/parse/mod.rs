@@ -37,7 +37,7 @@ pub use line_index::LineIndex;
 pub use side_table::{Side, SideTable};
 pub use types::arrow_type;
 pub(crate) use types::map_of;
-pub use window_table::{WindowOptions, WindowTable, WindowTime};
+pub use window_table::{LettersPath, WindowOptions, WindowTable, WindowTime};
 pub(crate) use within::{WITHIN, constraint_mut};
 
 use datafusion_sql::sqlparser::tokenizer::Token;

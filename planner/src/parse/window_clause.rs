@@ -17,8 +17,9 @@ use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::columns::take_watermark_strategy;
 use super::cursor::{Cursor, Parsed, quote};
-use super::durations;
 use super::window_call::divisor_near;
+use super::window_table::LettersPath;
+use super::{durations, options};
 use crate::error::nearest;
 use crate::plan::LateStrategy;
 use crate::{PlanError, Span};
@@ -41,7 +42,7 @@ pub(super) struct WindowClause {
     /// What becomes of late rows.
     pub(super) late: Option<(LateStrategy, Span)>,
     /// The file of the dead letters.
-    pub(super) letters: Option<String>,
+    pub(super) letters: Option<LettersPath>,
     /// `TUMBLING(5m)`.
     pub(super) span: Span,
     /// The word WINDOW.
@@ -326,10 +327,12 @@ pub(super) fn take_part(cursor: &mut Cursor<'_>, clause: &mut WindowClause) -> P
         ];
         for (word, late) in words {
             if cursor.take(&[word]) {
-                if let (LateStrategy::DeadLetterQueue, Some(Token::SingleQuotedString(path))) =
-                    (late, cursor.peek().map(|tok| &tok.token.token))
+                if late == LateStrategy::DeadLetterQueue
+                    && let Some(tok) = cursor.peek()
+                    && let Token::SingleQuotedString(path) = &tok.token.token
                 {
-                    clause.letters = Some(path.clone());
+                    let path = options::substitute(cursor, path, tok.span)?;
+                    clause.letters = Some(LettersPath { path, span: tok.token.span });
                     cursor.at += 1;
                 }
                 return put(&mut clause.late, late, "LATE_DATA_STRATEGY", cursor.since(start));

@@ -35,11 +35,20 @@ pub struct WindowOptions {
     /// What becomes of rows that are late beyond that.
     pub late: LateStrategy,
     /// The dead-letter file, if the clause names one.
-    pub letters: Option<String>,
+    pub letters: Option<LettersPath>,
     /// When results come out.
     pub firing: Option<FiringPlan>,
     /// The delay of a watermark of this query alone, in microseconds.
     pub watermark_us: Option<i64>,
+}
+
+/// Where a clause says that rows too late for their windows go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LettersPath {
+    /// The file, or the address of a topic.
+    pub path: String,
+    /// What the user wrote, as sqlparser spans it.
+    pub span: tokenizer::Span,
 }
 
 /// The time of a window.
@@ -83,7 +92,7 @@ impl WindowTable {
         }
         let WindowOptions { late, letters, firing, watermark_us, .. } = self.options;
         args.push(named("late", text(late.name().into()), span));
-        args.extend(letters.map(|path| named("letters", text(path), span)));
+        args.extend(letters.map(|it| named("letters", literal(Value::SingleQuotedString(it.path), it.span), span)));
         args.extend(watermark_us.map(|us| named("watermark", number(us), span)));
         if let Some(firing) = firing {
             let json = serde_json::to_string(&firing).unwrap_or_else(|error| panic!("a trigger can be written: {error}"));
@@ -118,7 +127,12 @@ impl WindowTable {
         let options = WindowOptions {
             lateness_us: number("lateness")?,
             late: LateStrategy::of(text("late")?)?,
-            letters: text("letters").map(str::to_string),
+            letters: match argument(args, "letters") {
+                Some(Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(path), span })) => {
+                    Some(LettersPath { path: path.clone(), span: *span })
+                }
+                _ => None,
+            },
             firing: text("firing").and_then(|json| serde_json::from_str(json).ok()),
             watermark_us: number("watermark"),
         };

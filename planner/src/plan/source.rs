@@ -210,6 +210,17 @@ fn percent(basis_points: u32) -> String {
 }
 
 impl ErrorPolicy {
+    /// The policy as it may be shown: what stands behind the address of a topic may be secret.
+    pub fn shown(&self) -> Self {
+        match self {
+            Self::Fail | Self::Skip => self.clone(),
+            Self::DeadLetter { path } => Self::DeadLetter { path: crate::secrets::address(path).into_owned() },
+            Self::Limited { policy, rows, share, rates } => {
+                Self::Limited { policy: Box::new(policy.shown()), rows: *rows, share: *share, rates: rates.clone() }
+            }
+        }
+    }
+
     /// How much may be bad within a time.
     pub fn rates(&self) -> &[ErrorRate] {
         match self {

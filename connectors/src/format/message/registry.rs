@@ -6,6 +6,7 @@ use backon::{BlockingRetryable, ExponentialBuilder};
 use base64::Engine as _;
 use serde_json::{Value, json};
 use tidemark_planner::connector::Options;
+use tidemark_planner::secrets;
 
 /// One request.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +36,7 @@ pub(crate) struct Registry {
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Registry({})", self.url)
+        write!(f, "Registry({})", secrets::address(&self.url))
     }
 }
 
@@ -43,7 +44,7 @@ impl Registry {
     /// A registry at an address; `login` is `user:password`.
     pub(crate) fn new(url: &str, login: Option<&str>, topic: &str, subject: Option<&str>) -> Result<Self, String> {
         if !(url.starts_with("http://") || url.starts_with("https://")) {
-            return Err(format!("option \"schema-registry\" is \"{url}\"; write http://host:port"));
+            return Err(format!("option \"schema-registry\" is \"{}\"; write http://host:port", secrets::address(url)));
         }
         let agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build().new_agent();
         let login = login.map(|login| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(login)));
@@ -132,13 +133,14 @@ impl Registry {
 
     fn refused(&self, status: u16, body: &Value) -> String {
         let reason = body["message"].as_str().unwrap_or("no reason was given");
-        format!("the schema registry at {} answers {status}: {reason}", self.url)
+        format!("the schema registry at {} answers {status}: {reason}", secrets::address(&self.url))
     }
 
     /// Asks until somebody answers; the status and what came with it.
     fn ask(&self, request: impl Fn() -> Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<(u16, Value), String> {
         let once = || -> Result<(u16, Value), String> {
-            let mut answer = request().map_err(|error| format!("the schema registry at {} cannot be reached: {error}", self.url))?;
+            let mut answer =
+                request().map_err(|error| format!("the schema registry at {} cannot be reached: {error}", secrets::address(&self.url)))?;
             let status = answer.status().as_u16();
             if status >= 500 {
                 return Err(format!("the schema registry at {} answers {status}", self.url));

@@ -181,7 +181,7 @@ proptest! {
 }
 
 /// A schema registry: requests it has seen, and its address. It gives number 7 to whatever is registered.
-pub(super) fn registry() -> (String, Arc<Mutex<Vec<String>>>) {
+pub(crate) fn registry() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("bound"));
     let seen = Arc::new(Mutex::new(Vec::new()));
