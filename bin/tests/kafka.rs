@@ -1,89 +1,15 @@
 //! Whole runs against a broker of Apache Kafka: the one that `TIDEMARK_KAFKA` names, else one that `tests/kafka/broker` starts.
 //! Without Java and without a broker the tests are passed over, and say so.
 
+#[path = "support/broker.rs"]
+mod broker;
 mod support;
 
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use support::{Ran, root, tidemark};
-
-/// A broker for all tests of this file.
-struct Broker {
-    address: String,
-    /// Where it keeps its data, if it is ours.
-    folder: Option<tempfile::TempDir>,
-}
-
-fn shared() -> Option<&'static Broker> {
-    static BROKER: OnceLock<Option<Broker>> = OnceLock::new();
-    BROKER.get_or_init(|| start("secure")).as_ref()
-}
-
-fn broker() -> Option<&'static str> {
-    shared().map(|broker| broker.address.as_str())
-}
-
-/// `how`: `start`, or `secure` for one with certificates and logins too.
-fn start(how: &str) -> Option<Broker> {
-    if let Ok(address) = std::env::var("TIDEMARK_KAFKA") {
-        return Some(Broker { address, folder: None });
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let script = root().join("tests/kafka/broker");
-    let started = Command::new(&script).arg(how).arg(folder.path()).stderr(Stdio::inherit()).output().expect("the script runs");
-    match started.status.code() {
-        Some(0) => {}
-        Some(3) => {
-            println!("skipped: there is no Java to run a broker with, and TIDEMARK_KAFKA names none");
-            return None;
-        }
-        other => panic!("the broker did not start: {other:?}"),
-    }
-    // The broker outlives this process's statics: something must end it when the tests are done, however they end.
-    let watch = "while kill -0 \"$1\" 2>/dev/null; do sleep 0.5; done; \"$2\" stop \"$3\"; rm -rf \"$3\"";
-    #[expect(clippy::zombie_processes, reason = "it waits for this process to end")]
-    Command::new("bash")
-        .args(["-c", watch, "watch", &std::process::id().to_string()])
-        .arg(&script)
-        .arg(folder.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("a watch");
-    let address = String::from_utf8(started.stdout).expect("text").trim().to_owned();
-    Some(Broker { address, folder: Some(folder) })
-}
-
-/// A topic of this run only.
-fn topic(name: &str) -> String {
-    format!("{name}-{}", std::process::id())
-}
-
-fn run(sql: &str) -> Ran {
-    let ran = tidemark(&["run", "--format", "csv", "-e", sql]);
-    assert_eq!(ran.code, Some(0), "{sql}\n{}", ran.stderr);
-    ran
-}
-
-/// The rows that stand when the run has ended.
-fn lines(ran: &Ran) -> Vec<&str> {
-    let mut stand: Vec<&str> = Vec::new();
-    for line in ran.stdout.lines().skip(1) {
-        match line.split_at(3) {
-            ("+I,", row) => stand.push(row),
-            ("-D,", row) => {
-                let at = stand.iter().position(|it| *it == row).unwrap_or_else(|| panic!("{row} was never there"));
-                stand.remove(at);
-            }
-            _ => panic!("{line}"),
-        }
-    }
-    stand.sort_unstable();
-    stand
-}
+use broker::{Broker, broker, lines, run, shared, start, topic};
+use support::{root, tidemark};
 
 #[test]
 fn what_is_written_is_read_back_and_a_group_goes_on() {
@@ -150,7 +76,7 @@ fn a_run_outlives_its_broker() {
         let done = Command::new(&script).arg(command).arg(folder.path()).args(more).output().expect("the script runs");
         assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
     };
-    let quick = "properties.reconnect.backoff.max.ms = '500'";
+    let quick = "properties.reconnect.backoff.max.ms = '500', connect-timeout = '2m'";
     let read_and_write = format!(
         "CREATE SOURCE g (i BIGINT) WITH (connector = 'datagen', rows = '48000', rows-per-second = '4000', fields.i.kind = 'sequence');
          CREATE SINK feed WITH (connector = 'kafka', brokers = '{address}', topic = 'one', {quick}) AS SELECT i FROM g;"

@@ -3,7 +3,6 @@
 //! librdkafka retries by itself, with growing pauses: what it meets on the way is only told, and a run goes on when the brokers
 //! are back. What no retry can mend, such as a wrong password, ends the run.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +10,7 @@ use backon::{BlockingRetryable, ExponentialBuilder};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::pace::Deadline;
 use crate::source::ConnectorError;
@@ -141,7 +139,7 @@ impl Health {
     /// Offsets could not be committed. Nothing is lost: the records would be read again.
     pub(super) fn not_committed(&self, error: &KafkaError) {
         let reason = code(error).map_or_else(|| error.to_string(), |code| sentence(code, ""));
-        tracing::warn!("{}: offsets could not be committed: {reason}", self.name);
+        tracing::warn!("{}: offsets could not be committed: {reason}; trying again until it passes", self.name);
     }
 
     /// Ends the run when it is next asked.
@@ -164,13 +162,11 @@ impl Health {
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) health: Health,
-    /// Commits that were asked for and not yet answered.
-    pub(super) commits: AtomicU64,
 }
 
 impl Context {
     pub(super) fn new(name: &str) -> Self {
-        Self { health: Health::new(name), commits: AtomicU64::new(0) }
+        Self { health: Health::new(name) }
     }
 }
 
@@ -188,14 +184,7 @@ impl ClientContext for Context {
     fn stats_raw(&self, _statistics: &[u8]) {}
 }
 
-impl ConsumerContext for Context {
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        self.commits.fetch_sub(1, Ordering::AcqRel);
-        if let Err(error) = result {
-            self.health.not_committed(&error);
-        }
-    }
-}
+impl ConsumerContext for Context {}
 
 /// Serves the events of a consumer that reads nothing yet, such as a login that is refused: they reach its context.
 pub(super) fn listen(consumer: &BaseConsumer<Context>) {

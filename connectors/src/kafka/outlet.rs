@@ -61,6 +61,8 @@ impl ProducerContext for Deliveries {
 /// Sends records to one topic.
 pub(super) struct Outlet {
     producer: ThreadedProducer<Deliveries>,
+    /// Partitions of the topic when it was opened.
+    partitions: i32,
 }
 
 impl Outlet {
@@ -73,15 +75,23 @@ impl Outlet {
         let ask = |timeout| producer.client().fetch_metadata(Some(topic), timeout);
         patiently(health, connect_timeout, || {}, ask)?;
         // A topic that the brokers make when they are asked for it is not there at once, and has no leader at first.
-        let ask = |timeout| match ask(timeout)?.topics().iter().find_map(|topic| topic.error()) {
-            Some(error) => Err(KafkaError::MetadataFetch(Code::from(error))),
-            None => Ok(()),
+        let ask = |timeout| {
+            let answer = ask(timeout)?;
+            match answer.topics().iter().find_map(|topic| topic.error()) {
+                Some(error) => Err(KafkaError::MetadataFetch(Code::from(error))),
+                None => Ok(answer.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>()),
+            }
         };
-        if let Err(error) = patiently(health, connect_timeout.min(TOPIC_TIMEOUT), || {}, ask) {
+        let partitions = patiently(health, connect_timeout.min(TOPIC_TIMEOUT), || {}, ask).map_err(|error| {
             let reason = format!("topic \"{topic}\" cannot be written: {}", error.reason);
-            return Err(health.fatal().unwrap_or_else(|| wrong(reason)));
-        }
-        Ok(Self { producer })
+            health.fatal().unwrap_or_else(|| wrong(reason))
+        })?;
+        Ok(Self { producer, partitions: i32::try_from(partitions).unwrap_or(i32::MAX) })
+    }
+
+    /// Partitions of the topic when it was opened.
+    pub(super) fn partitions(&self) -> i32 {
+        self.partitions
     }
 
     pub(super) fn name(&self) -> &str {

@@ -38,6 +38,39 @@ enum Mode {
     Envelope,
 }
 
+/// How the partition of a record is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Partitioner {
+    /// By the key as Java's clients do, without a key at random.
+    Key,
+    /// At random.
+    Random,
+    /// Each in turn.
+    RoundRobin,
+    /// Always the first: a sink has one writer, and Flink's writers keep to a partition each.
+    Fixed,
+}
+
+impl Partitioner {
+    fn of(options: &Options) -> Self {
+        match options.get("partitioner") {
+            Some("random") => Self::Random,
+            Some("round-robin") => Self::RoundRobin,
+            Some("fixed") => Self::Fixed,
+            _ => Self::Key,
+        }
+    }
+
+    /// The partition of the record behind `sent` others, if it is chosen here.
+    fn partition(self, sent: u64, partitions: i32) -> Option<i32> {
+        match self {
+            Self::Key | Self::Random => None,
+            Self::RoundRobin => Some((sent % partitions.max(1) as u64) as i32),
+            Self::Fixed => Some(0),
+        }
+    }
+}
+
 /// What a sink is told, and where the columns of a row go.
 #[derive(Debug)]
 pub(super) struct SinkOptions {
@@ -52,7 +85,7 @@ pub(super) struct SinkOptions {
     headers: Vec<usize>,
     header_map: Option<usize>,
     timestamp: Option<usize>,
-    random: bool,
+    partitioner: Partitioner,
     connect_timeout: Duration,
 }
 
@@ -129,9 +162,17 @@ impl SinkOptions {
             headers,
             header_map,
             timestamp,
-            random: options.get("partitioner") == Some("random"),
+            partitioner: Partitioner::of(options),
             connect_timeout: options::duration(options, "connect-timeout"),
         };
+        // Rows of one key replace each other in order only within a partition.
+        if matches!(mode, Mode::Upsert | Mode::Envelope) && matches!(sink.partitioner, Partitioner::Random | Partitioner::RoundRobin) {
+            let word = options.get("partitioner").unwrap_or_default();
+            return Err(format!("partitioner = '{word}' would spread the changes of a row, which must keep their order; leave it out"));
+        }
+        if sink.partitioner == Partitioner::RoundRobin && !sink.key.is_empty() {
+            return Err("partitioner = 'round-robin' would spread the records of a key; leave out key.fields, or the partitioner".into());
+        }
         if mode == Mode::Op && !matches!(sink.value_format, MessageFormat::Json(_)) {
             return Err(format!("changes = 'op' is for format json, not {format_name}"));
         }
@@ -166,7 +207,7 @@ impl SinkOptions {
                 ("message.timeout.ms", options::duration(options, "delivery-timeout").as_millis().max(1).to_string()),
                 ("compression.type", options.get("compression").unwrap_or("lz4").to_owned()),
                 // As Java's clients choose, so that other programs find a key where this one put it.
-                ("partitioner", if self.random { "random" } else { "murmur2_random" }.to_owned()),
+                ("partitioner", if self.partitioner == Partitioner::Random { "random" } else { "murmur2_random" }.to_owned()),
             ],
         )
     }
@@ -310,6 +351,9 @@ impl KafkaSink {
             if self.encoders.key.is_some() && no_key.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
                 record = record.key(self.keys.get(row));
                 size += self.keys.get(row).len();
+            }
+            if let Some(partition) = self.options.partitioner.partition(self.report.changes, self.outlet.partitions()) {
+                record = record.partition(partition);
             }
             if let Some(stamps) = stamps
                 && stamps.is_valid(row)

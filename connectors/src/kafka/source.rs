@@ -2,7 +2,8 @@
 //!
 //! One consumer per source and process. Each partition has a queue of its own, into which librdkafka fetches ahead up to a bound:
 //! whoever does not read makes it stop fetching. Readers take from the queues without waiting; a thread beside them starts
-//! partitions, commits offsets, listens for errors and, in the process that is asked to, looks for partitions that are added.
+//! partitions, listens for errors and, in the process that is asked to, looks for partitions that are added. Another commits offsets,
+//! if there is a group.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Message, OwnedMessage};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tidemark_planner::connector::Options;
+use tidemark_planner::duration::format_us;
 use tidemark_planner::plan::SourcePlan;
 
 use super::client::{Context, Health, code, listen, patiently, sentence};
@@ -38,8 +40,8 @@ const AHEAD_KIB: usize = 64 << 10;
 const AHEAD_KIB_MIN: usize = 1 << 10;
 /// How long the thread beside the readers listens for events in one go.
 const LISTEN: Duration = Duration::from_millis(10);
-/// Turns of that thread between two commits.
-const TURNS_PER_COMMIT: u32 = 20;
+/// How often offsets are committed.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the last commit of a run may take.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one look for new partitions may take.
@@ -79,6 +81,8 @@ pub(super) struct KafkaSource {
     nulls: bool,
     grows: bool,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The thread that commits offsets.
+    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What readers and the thread beside them share.
@@ -96,6 +100,8 @@ struct Shared {
     /// Offsets to commit, by partition.
     acknowledged: Mutex<BTreeMap<usize, u64>>,
     stop: AtomicBool,
+    /// Nobody waits for the last commit any more.
+    abandoned: AtomicBool,
 }
 
 struct Partition {
@@ -202,15 +208,18 @@ impl KafkaSource {
             discovered: Mutex::default(),
             acknowledged: Mutex::default(),
             stop: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
         });
         let nulls = source.tombstones_are_null;
         // What cannot be decoded is told now, not by the first worker that decodes.
         layout.decoder(&plan.name, &plan.read, &plan.read_schema, nulls)?;
-        let thread = {
-            let (shared, discovery) = (Arc::clone(&shared), source.discovery);
-            std::thread::Builder::new().name(format!("kafka {}", plan.name)).spawn(move || attend(&shared, discovery))
+        let begin = |what: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(format!("{what} {}", plan.name)).spawn(work);
+            thread.map_err(|error| ConnectorError::io(&plan.name, &error))
         };
-        let thread = thread.map_err(|error| ConnectorError::io(&plan.name, &error))?;
+        let (discovery, attended, kept) = (source.discovery, Arc::clone(&shared), Arc::clone(&shared));
+        let thread = begin("kafka", Box::new(move || attend(&attended, discovery)))?;
+        let keeper = shared.commits.then(|| begin("offsets", Box::new(move || keep_places(&kept)))).transpose()?;
         Ok(Self {
             name: plan.name.clone(),
             infos,
@@ -221,6 +230,7 @@ impl KafkaSource {
             nulls,
             grows: source.discovery.is_some(),
             thread: Mutex::new(Some(thread)),
+            keeper: Mutex::new(keeper),
         })
     }
 }
@@ -239,29 +249,45 @@ fn partitions(consumer: &BaseConsumer<Context>, source: &SourceOptions) -> Resul
     };
     match &source.topics {
         Topics::Named(names) => {
+            let deadline = Deadline::after(source.connect_timeout);
             for name in names {
-                let answer = ask(Some(name))?;
-                match answer.topics().iter().find(|topic| topic.name() == name) {
-                    Some(topic) if topic.error().is_none() && !topic.partitions().is_empty() => add(topic),
-                    Some(topic) if topic.error().is_some_and(|error| Code::from(error) == Code::TopicAuthorizationFailed) => {
-                        return Err(ConnectorError::new(name, sentence(Code::TopicAuthorizationFailed, "")));
+                loop {
+                    let answer = ask(Some(name))?;
+                    match answer.topics().iter().find(|topic| topic.name() == name) {
+                        Some(topic) if topic.error().is_none() && !topic.partitions().is_empty() => {
+                            add(topic);
+                            break;
+                        }
+                        Some(topic) if topic.error().is_some_and(|error| Code::from(error) == Code::TopicAuthorizationFailed) => {
+                            return Err(ConnectorError::new(name, sentence(Code::TopicAuthorizationFailed, "")));
+                        }
+                        _ => {}
                     }
-                    _ => {
-                        let all = ask(None)?;
-                        let mut known: Vec<&str> =
-                            all.topics().iter().map(|topic| topic.name()).filter(|it| !it.starts_with("__")).collect();
+                    let all = ask(None)?;
+                    let mut known: Vec<&str> = all.topics().iter().map(|topic| topic.name()).filter(|it| !it.starts_with("__")).collect();
+                    // A topic that is just being made is known before it can be read.
+                    if !known.contains(&name.as_str()) || deadline.over() {
                         known.sort_unstable();
                         let known = if known.is_empty() { "there is none".into() } else { format!("there are {}", known.join(", ")) };
                         return Err(ConnectorError::new(health.name(), format!("topic \"{name}\" does not exist; {known}")));
                     }
+                    std::thread::sleep(Duration::from_millis(100));
                 }
             }
         }
         topics @ Topics::Matching(_) => {
             let answer = ask(None)?;
             answer.topics().iter().filter(|topic| topics.contain(topic.name())).for_each(&mut add);
-            if found.is_empty() {
-                return Err(ConnectorError::new(health.name(), "no topic matches option \"topic-pattern\""));
+            match source.discovery {
+                Some(every) if found.is_empty() => {
+                    let every = format_us(i64::try_from(every.as_micros()).unwrap_or(i64::MAX));
+                    tracing::warn!("{}: no topic matches option \"topic-pattern\" yet; looking again every {every}", health.name());
+                }
+                None if found.is_empty() => {
+                    let reason = "no topic matches option \"topic-pattern\", and none is looked for later";
+                    return Err(ConnectorError::new(health.name(), reason));
+                }
+                _ => {}
             }
         }
     }
@@ -319,17 +345,17 @@ impl Source for KafkaSource {
 
     fn close(&self) {
         self.end_thread();
-        let consumer = &self.shared.consumer;
-        commit(&self.shared);
+        let Some(keeper) = lock(&self.keeper).take() else { return };
+        keeper.thread().unpark();
         // Brokers that are away must not keep a run from ending.
         let deadline = Deadline::after(COMMIT_TIMEOUT);
-        while consumer.context().commits.load(Ordering::Acquire) > 0 {
+        while !keeper.is_finished() {
             if deadline.over() {
                 tracing::warn!("{}: the last offsets were not committed in time; their records are read again", self.name);
+                self.shared.abandoned.store(true, Ordering::Relaxed);
                 break;
             }
-            // The answer is an event.
-            drop(consumer.poll(LISTEN));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -347,6 +373,7 @@ impl KafkaSource {
 
 impl Drop for KafkaSource {
     fn drop(&mut self) {
+        self.shared.abandoned.store(true, Ordering::Relaxed);
         self.end_thread();
         // Readers may outlive the source, and hold what they read; nothing more is fetched for them.
         self.shared.partitions().iter().for_each(|partition| *lock(&partition.feed) = Feed::Taken);
@@ -383,7 +410,6 @@ fn look_for_partitions(shared: &Shared, told: &mut BTreeSet<(Arc<str>, i32)>) {
 
 /// What the thread beside the readers does.
 fn attend(shared: &Arc<Shared>, discovery: Option<Duration>) {
-    let mut turn = 0u32;
     let mut told: BTreeSet<(Arc<str>, i32)> = shared.partitions().iter().map(|it| (Arc::clone(&it.topic), it.number)).collect();
     let mut next_look = discovery.map(Deadline::after);
     while !shared.stop.load(Ordering::Relaxed) {
@@ -391,10 +417,6 @@ fn attend(shared: &Arc<Shared>, discovery: Option<Duration>) {
         // Errors reach the context; records have queues of their own by now.
         if let Some(Ok(stray)) = shared.consumer.poll(LISTEN) {
             shared.health().fail(format!("a record of {}/{} came outside its queue", stray.topic(), stray.partition()));
-        }
-        turn += 1;
-        if turn.is_multiple_of(TURNS_PER_COMMIT) {
-            commit(shared);
         }
         if shared.asked.load(Ordering::Relaxed) && next_look.is_some_and(|look| look.over()) {
             look_for_partitions(shared, &mut told);
@@ -449,19 +471,42 @@ fn start_partitions(shared: &Arc<Shared>) {
     }
 }
 
-/// Asks the brokers to commit what has been acknowledged.
-fn commit(shared: &Shared) {
-    let acknowledged = std::mem::take(&mut *lock(&shared.acknowledged));
-    if acknowledged.is_empty() || !shared.commits {
-        return;
+/// Commits what has been acknowledged, again and again, and for the last time when reading has ended. It has a thread of its own and
+/// waits for each answer: librdkafka tells nobody who does not wait.
+fn keep_places(shared: &Shared) {
+    let mut told = false;
+    loop {
+        // What was acknowledged before the end is committed behind it.
+        let last = shared.stop.load(Ordering::Relaxed);
+        let acknowledged = std::mem::take(&mut *lock(&shared.acknowledged));
+        match commit(shared, &acknowledged) {
+            Ok(()) if last => return,
+            Ok(()) => told = false,
+            Err(error) => {
+                // They are tried again, unless more has been acknowledged meanwhile.
+                let mut since = lock(&shared.acknowledged);
+                for (place, offset) in acknowledged {
+                    let newest = since.entry(place).or_default();
+                    *newest = offset.max(*newest);
+                }
+                if !std::mem::replace(&mut told, true) {
+                    shared.health().not_committed(&error);
+                }
+            }
+        }
+        if shared.abandoned.load(Ordering::Relaxed) {
+            return;
+        }
+        std::thread::park_timeout(COMMIT_INTERVAL);
     }
-    let offsets = acknowledged.into_iter().filter_map(|(place, offset)| Some((place, i64::try_from(offset).ok()?)));
-    let commits = &shared.consumer.context().commits;
-    commits.fetch_add(1, Ordering::AcqRel);
-    if let Err(error) = shared.list(offsets).and_then(|list| shared.consumer.commit(&list, CommitMode::Async)) {
-        commits.fetch_sub(1, Ordering::AcqRel);
-        shared.health().not_committed(&error);
+}
+
+fn commit(shared: &Shared, acknowledged: &BTreeMap<usize, u64>) -> Result<(), KafkaError> {
+    if acknowledged.is_empty() {
+        return Ok(());
     }
+    let offsets = acknowledged.iter().filter_map(|(place, offset)| Some((*place, i64::try_from(*offset).ok()?)));
+    shared.consumer.commit(&shared.list(offsets)?, CommitMode::Sync)
 }
 
 /// Reads a partition.

@@ -16,6 +16,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tidemark_planner::connector::METADATA_KEY;
 use tidemark_planner::plan::{ChangelogKind, SinkPlan, SourcePlan};
 
+mod faults;
+
 use super::*;
 use crate::source::{PartitionReader, Read, RowError};
 use crate::testing;
@@ -158,7 +160,10 @@ fn several_topics_and_a_pattern() {
     };
     assert_eq!(names(&[("topic", "b1; a1")]), Ok(vec!["a1/0".into(), "b1/0".into()]));
     assert_eq!(names(&[("topic-pattern", "a[0-9]")]), Ok(vec!["a1/0".into(), "a2/0".into()]));
-    assert_eq!(names(&[("topic-pattern", "c.*")]), Err("t: no topic matches option \"topic-pattern\"".into()));
+    assert_eq!(
+        names(&[("topic-pattern", "c.*"), ("partition-discovery", "0s")]),
+        Err("t: no topic matches option \"topic-pattern\", and none is looked for later".into())
+    );
     assert_eq!(
         names(&[("topic", "a1"), ("start", "offsets"), ("start-offsets", "7:0")]),
         Err("t: there is no partition 7, for which an offset is given".into())
@@ -294,9 +299,12 @@ fn changes(source: &dyn Source) -> (RecordBatch, Vec<i64>, Vec<u64>, Vec<RowErro
 #[test]
 fn what_became_of_rows_is_written_and_read_in_envelopes() {
     let schema = Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, false), Field::new("s", DataType::Utf8, true)]));
-    for format in ["debezium-json", "debezium-avro"] {
+    let (registry, seen) = crate::format::message::tests::registry();
+    let by_number = [("schema-registry", registry.as_str()), ("schema-registry.login", "me:pw")];
+    for (format, by_number) in [("debezium-json", &[][..]), ("debezium-avro", &[]), ("debezium-avro", &by_number)] {
         let cluster = cluster(&[("t", 1)]);
-        let mut plan = sink_plan(&cluster, &[("topic", "t"), ("format", format)], &schema, ChangelogKind::Retract);
+        let options = [&[("topic", "t"), ("format", format)], by_number].concat();
+        let mut plan = sink_plan(&cluster, &options, &schema, ChangelogKind::Retract);
         plan.key = Some(vec![0]);
         let mut sink = open_sink(&plan).expect("opened");
         let epochs: [(&[&str], &[i64]); 3] = [
@@ -313,8 +321,12 @@ fn what_became_of_rows_is_written_and_read_in_envelopes() {
             let updated = r#"{"before":{"k":1,"s":"a"},"after":{"k":1,"s":"b"},"op":"u"}"#;
             assert_eq!(found[2], (Some("{\"k\":1}".into()), Some(updated.into())));
         }
+        if !by_number.is_empty() {
+            let numbered = |message: &OwnedMessage| message.payload().is_some_and(|value| value.starts_with(&[0, 0, 0, 0, 7]));
+            assert!(records(&cluster, "t", 4).iter().all(numbered), "values begin with the number of their schema");
+        }
         produce(&cluster, "t", &[(0, Some("{\"k\":2}"), None), (0, None, Some("oops"))]);
-        let options = [("topic", "t"), ("end", "latest"), ("format", format)];
+        let options = [&options[..], &[("end", "latest")]].concat();
         let mut plan = source_plan(&cluster, &options, &schema);
         let known = facts(&plan.options, Some(&schema)).expect("valid");
         assert_eq!((known.changelog, known.changelog_with(true)), (ChangelogKind::Retract, ChangelogKind::Upsert));
@@ -327,6 +339,9 @@ fn what_became_of_rows_is_written_and_read_in_envelopes() {
         let (_, diffs, offsets, _) = changes(open_source(&plan).expect("opened").as_ref());
         assert_eq!((diffs, offsets), (vec![1, 1, 1, -1], vec![0, 1, 2, 3]), "{format}");
     }
+    let seen = seen.lock().expect("whole").clone();
+    assert_eq!(seen.first().map(String::as_str), Some("POST /subjects/t-value/versions HTTP/1.1"), "{seen:?}");
+    assert!(seen.len() > 1 && seen[1..].iter().all(|asked| asked == "GET /schemas/ids/7 HTTP/1.1"), "{seen:?}");
     let refused = |pairs: &[(&str, &str)]| facts(&testing::options(pairs), Some(&schema)).expect_err("refused");
     let base = [("brokers", "b:1"), ("topic", "t"), ("format", "debezium-json")];
     assert!(refused(&[&base[..], &[("changes", "append")]].concat()).contains("leave out changes = 'append'"));
@@ -530,6 +545,40 @@ fn changes_with_an_op_and_what_is_refused() {
     sink.finish().expect("finished");
     let found: Vec<_> = records(&cluster, "out", 3).iter().filter_map(|message| text(message.payload())).collect();
     assert_eq!(found, [r#"{"op":"-D","n":2}"#, r#"{"op":"+I","n":1}"#, r#"{"op":"+I","n":1}"#], "in the order of files");
+}
+
+/// Partitions are chosen as the option says, and never so that the changes of a row lose their order.
+#[test]
+fn partitions_are_chosen_as_the_option_says() {
+    let schema = numbers();
+    let rows: Vec<String> = (0..9).map(|n| format!("{{\"n\":{n}}}")).collect();
+    let placed = |pairs: &[(&str, &str)]| -> Vec<Vec<i32>> {
+        let cluster = cluster(&[("out", 3)]);
+        let options = [&[("topic", "out")], pairs].concat();
+        let mut sink = open_sink(&sink_plan(&cluster, &options, &schema, ChangelogKind::AppendOnly)).expect("opened");
+        sink.write(&batch(&schema, &rows.iter().map(String::as_str).collect::<Vec<_>>()), None).expect("written");
+        sink.finish().expect("finished");
+        let found = records(&cluster, "out", 9);
+        let of = |n: usize| found.iter().filter(move |it| text(it.payload()).is_some_and(|value| value.contains(&n.to_string())));
+        (0..9).map(|n| of(n).map(Message::partition).collect()).collect()
+    };
+    assert_eq!(placed(&[("partitioner", "fixed")]), vec![vec![0]; 9]);
+    assert_eq!(placed(&[("partitioner", "round-robin")]), (0..9).map(|n| vec![n % 3]).collect::<Vec<_>>());
+    let key = [("key.fields", "n"), ("key.format", "raw")];
+    let by_key = placed(&key);
+    assert_eq!(by_key, placed(&[&key[..], &[("partitioner", "default")]].concat()), "the same in every run");
+    assert!(by_key.iter().any(|place| place != &by_key[0]));
+    let cluster = cluster(&[("out", 3)]);
+    let refused = |pairs: &[(&str, &str)], changelog| {
+        let options = [&[("topic", "out")], pairs].concat();
+        check_sink(&sink_plan(&cluster, &options, &schema, changelog).options, &schema, changelog).expect_err("refused")
+    };
+    let append = ChangelogKind::AppendOnly;
+    assert!(refused(&[&key[..], &[("partitioner", "round-robin")]].concat(), append).contains("leave out key.fields"));
+    for word in ["random", "round-robin"] {
+        let said = refused(&[("changes", "upsert"), ("key.fields", "n"), ("key.format", "json"), ("partitioner", word)], append);
+        assert!(said.contains("must keep their order"), "{said}");
+    }
 }
 
 #[test]
