@@ -602,6 +602,7 @@ mod tests {
             late: LateStrategy::UpdatePrevious,
             letters: None,
             firing: None,
+            places: vec![],
         };
         let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
         let fields = vec![Field::new("key", DataType::Int64, true), Field::new("end", timestamp, true), count.output.as_ref().clone()];
