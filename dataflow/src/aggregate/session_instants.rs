@@ -202,11 +202,14 @@ impl Instants {
             runs.push(run);
         }
         for instant in list.iter_mut() {
+            if std::mem::take(&mut instant.changed) {
+                // Where nothing is left of its stretch, it cannot be said which of those near it had held it.
+                let near = |run: &&mut Run| run.from < instant.time + self.gap && instant.time < run.end;
+                runs.iter_mut().filter(near).for_each(|run| run.changed = true);
+            }
             let run = runs.iter_mut().find(|run| instant.belongs(run.from, run.end, self.gap));
             instant.held = run.is_some();
-            let changed = std::mem::take(&mut instant.changed);
             if let Some(run) = run {
-                run.changed |= changed;
                 // Also where the count is 0: one row may have come for another.
                 run.groups.push(instant.group);
                 let rows = self.states.rows(instant.group);
