@@ -632,6 +632,10 @@ impl Reader {
             if self.context.probe.less_equal(&epoch) {
                 break;
             }
+            // A sink that has failed lets go of epochs that it has not written, after it has told so.
+            if self.context.control.failure().is_some() {
+                return;
+            }
             self.context.shared.source.acknowledge(partition, next_offset);
             self.unacknowledged.pop_front();
         }
