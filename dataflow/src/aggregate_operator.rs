@@ -28,9 +28,8 @@ use crate::control::{Metrics, OutTo};
 use crate::epoch::Epoch;
 use crate::error_row::{ErrorAt, ErrorRow};
 use crate::late_letter::{homeless_letters, late_letter, late_rows};
-use crate::limit_row::{limit_rows, passed_row};
+use crate::limit_row::limit_rows;
 use crate::state::accumulators::accumulator;
-use crate::state::keeper::passed;
 use crate::stateless::error_row;
 use crate::watermark::{ENDED, FLUSH, WatermarkTracker, WatermarkUpdate};
 
@@ -188,7 +187,6 @@ where
         touched: BTreeSet::from([context.start]),
     };
     let node = context.node.id.0;
-    let (limits, peers) = (context.node.props.limits.clone(), scope.peers());
     let metrics = Arc::clone(&context.metrics);
     let local_worker = context.local_worker;
     let out_to = OutTo { metrics: Arc::clone(&metrics), node, worker: local_worker, part: 0 };
@@ -241,11 +239,6 @@ where
             });
             metrics.operator(node).late(&closer.store.take_too_late());
             if closed {
-                let found = (closer.store.groups(), closer.store.bytes());
-                let limits = limits.as_deref().filter(|_| !closer.store.keeps_limits());
-                if let Some(passed) = limits.and_then(|limits| passed(limits, peers, found)) {
-                    errors_session.session(&held[1]).give(passed_row(node, passed));
-                }
                 let held = &metrics.operator(node).held[local_worker];
                 held.0.store(closer.store.groups() as u64, Relaxed);
                 held.1.store(closer.store.bytes() as u64, Relaxed);

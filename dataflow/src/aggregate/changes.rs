@@ -157,14 +157,12 @@ impl ChangesStore {
         if let Some(limited) = &mut self.limited {
             let by_group = &self.by_group;
             let sealed = |group: u32| by_group[group as usize].standing == Standing::Sealed;
-            if let Some(kept) = limited.unsealed(batch, &self.groups, sealed) {
-                if kept.is_empty() {
-                    return;
+            if let Some(kept) = limited.unsealed(batch, &mut self.groups, sealed) {
+                if !kept.is_empty() {
+                    self.touch(kept.panes.as_deref());
+                    add(&mut self.table, &self.layout, &kept, &self.groups);
                 }
-                self.groups = kept.iter().map(|row| self.groups[*row as usize]).collect();
-                let batch = batch.take(&UInt32Array::from(kept));
-                self.touch(batch.panes.as_deref());
-                return add(&mut self.table, &self.layout, &batch, &self.groups);
+                return;
             }
         }
         self.touch(batch.panes.as_deref());
@@ -210,7 +208,7 @@ impl ChangesStore {
     /// Lets groups go as limits say; returns them.
     fn limit(&mut self, touched: &[u32], epoch: u64, watermark: i64) -> Vec<u32> {
         let Some(limited) = &mut self.limited else { return Vec::new() };
-        let going = limited.close(&self.table, touched, epoch, watermark);
+        let going = limited.close(&self.table, None, touched, epoch, watermark);
         if going.is_empty() {
             return Vec::new();
         }

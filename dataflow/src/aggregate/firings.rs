@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::fired::{Fired, Firing, Results};
 use super::layout::AggregateLayout;
+use super::limited::Standing;
 use super::trigger::Reason;
 use crate::state::group_table::GroupTable;
 
@@ -40,6 +41,7 @@ pub(super) struct GroupState {
     pub(super) place: u32,
     /// While rows are counted: one more than the row it fired at last, or the number of times it fired.
     pub(super) mark: u32,
+    pub(super) standing: Standing,
 }
 
 /// The changes of an epoch, in order.
@@ -51,6 +53,8 @@ pub(super) struct Closing {
     pub(super) groups: Vec<u32>,
     pub(super) position: usize,
     pub(super) gone: Vec<u32>,
+    /// Groups that limits have sealed.
+    pub(super) sealed: Vec<u32>,
 }
 
 /// A group that fires, and the how manieth time it is.
@@ -112,9 +116,16 @@ impl Firings {
         }
     }
 
-    /// The changes that the firings of an epoch are, in order.
-    pub(super) fn lines(&mut self, table: &GroupTable, epoch: u64) -> Closing {
-        let mut fired = std::mem::take(&mut self.of_epoch);
+    /// The changes that the firings of an epoch are, in order, and those of groups that limits let go.
+    pub(super) fn lines(&mut self, table: &GroupTable, epoch: u64, going: &[(u32, Standing)]) -> Closing {
+        let of = |standing: Standing| going.iter().filter(move |it| it.1 == standing).map(|(group, _)| *group);
+        let mut fired: Vec<(u32, Option<Fired>)> =
+            std::mem::take(&mut self.of_epoch).into_iter().map(|(group, fired)| (group, Some(fired))).collect();
+        if of(Standing::Gone).next().is_some() {
+            // Nothing of the epoch comes out of these.
+            fired.retain(|(group, _)| self.by_group[*group as usize].standing != Standing::Gone);
+            fired.extend(of(Standing::Gone).map(|group| (group, None)));
+        }
         let mut groups: Vec<u32> = fired.iter().map(|(group, _)| *group).collect();
         groups.sort_unstable();
         groups.dedup();
@@ -122,8 +133,10 @@ impl Firings {
         for (rank, group) in groups.iter().enumerate() {
             self.by_group[*group as usize].place = rank as u32;
         }
-        fired.sort_by_key(|(group, fired)| (self.by_group[*group as usize].place, fired.firing.revision));
-        let mut closing = Closing { epoch, lines: Vec::with_capacity(fired.len()), groups: Vec::new(), position: 0, gone: Vec::new() };
+        let revision = |fired: &Option<Fired>| fired.as_ref().map(|fired| fired.firing.revision);
+        fired.sort_by_key(|(group, fired)| (self.by_group[*group as usize].place, revision(fired)));
+        let (gone, sealed) = (of(Standing::Left).collect(), of(Standing::Sealing).collect());
+        let mut closing = Closing { epoch, lines: Vec::with_capacity(fired.len()), groups: Vec::new(), position: 0, gone, sealed };
         let mut line = |group, fired, diff| {
             closing.groups.push(group);
             closing.lines.push((fired, diff));
@@ -131,6 +144,13 @@ impl Firings {
         for (group, new) in fired {
             let at = group as usize;
             self.by_group[at].place = 0;
+            let Some(new) = new else {
+                if let Some(old) = self.shown[at].take() {
+                    line(group, old, -1);
+                }
+                closing.gone.push(group);
+                continue;
+            };
             if self.purge {
                 line(group, new, 1);
                 continue;
@@ -145,9 +165,10 @@ impl Firings {
                     line(group, new.clone(), 1);
                 }
             }
+            let GroupState { fresh, standing, .. } = self.by_group[at];
             if new.exists {
                 self.shown[at] = Some(new);
-            } else if !self.by_group[at].fresh && !table.exists(group) {
+            } else if standing == Standing::Here && !fresh && !table.exists(group) {
                 closing.gone.push(group);
             }
         }

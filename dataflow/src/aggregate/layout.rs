@@ -60,6 +60,9 @@ pub struct AggregateLayout {
     pub(crate) codec: KeyCodec,
     pub(crate) window: Option<WindowLayout>,
     pub(crate) emit: Emit,
+    /// Rows can be taken back.
+    pub(crate) retractable: bool,
+    /// The rows of each group are counted.
     pub(crate) counted: bool,
     pub(crate) partial: Partial,
     /// When results come out, where a trigger says so.
@@ -107,9 +110,9 @@ impl AggregateLayout {
         Ok(layout.with_limits(node.props.limits.clone()))
     }
 
-    /// The same with limits on its groups. Sessions end by themselves, and what a trigger lets out is not limited group by group.
+    /// The same with limits on its groups.
     pub fn with_limits(mut self, limits: Option<Arc<StateLimits>>) -> Self {
-        if limits.is_some() && self.session_gap().is_none() && self.emit != Emit::Triggered {
+        if limits.is_some() {
             // What a group has is told by its rows.
             self.counted = true;
             self.limits = limits;
@@ -192,6 +195,7 @@ impl AggregateLayout {
                 late: window.late,
             }),
             emit,
+            retractable,
             counted: retractable,
             partial: match window.map(|window| window.kind) {
                 // Which session a row belongs to is known where all rows of its key are.

@@ -1,5 +1,5 @@
-//! Limits on groups against a naive answer: lists of groups that are sorted whenever somebody has to go. It shares no code with the keeper;
-//! only which worker a key belongs to is asked of the engine, since each worker has its share of a limit.
+//! Limits on groups against a naive answer. Only which worker a key belongs to is asked of the engine, since each worker has its share of a
+//! limit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 use tidemark_planner::plan::{
     AggregateFunction, AggregatePlan, AtLimit, Emit, EvictBy, Evicted, KeyPlan, LateStrategy, NamedExpr, StateClock, StateLimits,
-    TimeDomain, WatermarkPlan, WindowColumn, WindowKind, WindowPlan,
+    WindowColumn, WindowKind, WindowPlan,
 };
 
 use super::keyed_batch::owner;
 use super::test_accumulators::accumulator;
+use super::test_limits::{Member, judge, limits};
 use super::test_rows::{batch, column, schema};
 use super::{AggregateLayout, KeyedBatch, LimitCounts, LocalHalf, RowWatermarks, Store};
 
@@ -113,50 +114,19 @@ struct Naive {
     /// Results that stay.
     stay: Answer,
     counts: LimitCounts,
+    passed: Option<(usize, u64)>,
+}
+
+impl Group {
+    fn member(&self, id: usize) -> Member {
+        let Self { key, end, born, born_at, touched, touched_at, rows, .. } = *self;
+        Member { id, key, window: (end, 0), born, born_window: (end, 0), born_at, touched, touched_at, rows }
+    }
 }
 
 impl Naive {
     fn result(case: &Case, group: &Group) -> Vec<i64> {
         if case.window { vec![group.key, group.end, group.rows, group.sum] } else { vec![group.key, group.rows, group.sum] }
-    }
-
-    fn go(&mut self, case: &Case, key: i64, end: i64, reason: usize) {
-        let at = self.groups.iter().position(|group| (group.key, group.end) == (key, end)).unwrap();
-        let group = self.groups.remove(at);
-        self.counts.left[reason] += 1;
-        self.counts.left_rows += group.rows as u64;
-        if case.limits.evicted != Evicted::Retract {
-            *self.stay.entry(Self::result(case, &group)).or_default() += 1;
-        }
-        if case.limits.evicted == Evicted::Seal {
-            self.sealed.push((key, end));
-        }
-    }
-
-    fn choose(&mut self, case: &Case, epoch: u64, mut from: Vec<Group>, over: usize, reason: usize) {
-        if case.limits.at_limit == AtLimit::Refuse {
-            from.retain(|group| group.born == epoch);
-            from.sort_by_key(|group| (group.end, group.key));
-            for group in from.into_iter().rev().take(over) {
-                self.groups.retain(|other| (other.key, other.end) != (group.key, group.end));
-                self.counts.refused_groups += 1;
-                self.counts.refused_rows += group.rows as u64;
-            }
-            return;
-        }
-        let AtLimit::Evict(by) = case.limits.at_limit else { unreachable!() };
-        from.sort_by_key(|group| {
-            let rank = match by {
-                EvictBy::Oldest => group.born as i64,
-                EvictBy::LeastRecent => group.touched as i64,
-                EvictBy::LeastFrequent => group.rows,
-                EvictBy::Largest => -group.rows,
-            };
-            (rank, group.end, group.key)
-        });
-        for group in from.into_iter().take(over) {
-            self.go(case, group.key, group.end, reason);
-        }
     }
 
     fn epoch(&mut self, case: &Case, epoch: u64, rows: &[&Row], watermark: i64) {
@@ -186,37 +156,24 @@ impl Naive {
             self.groups.retain(|group| !over(group.end));
             self.sealed.retain(|(_, end)| !over(*end));
         }
-        let limits = &case.limits;
-        let share = |limit: u64| (limit as usize).div_ceil(case.workers);
-        for group in self.groups.clone() {
-            if now == i64::MAX {
-                break;
+        let members: Vec<Member> = self.groups.iter().enumerate().map(|(id, group)| group.member(id)).collect();
+        let verdict = judge(&case.limits, case.workers, epoch, now, &members);
+        self.counts.add(&verdict.counts);
+        self.passed = self.passed.or(verdict.passed);
+        for id in &verdict.leaving {
+            let group = &self.groups[*id];
+            if case.limits.evicted != Evicted::Retract {
+                *self.stay.entry(Self::result(case, group)).or_default() += 1;
             }
-            if limits.ttl_us.is_some_and(|us| group.touched_at + us <= now) {
-                self.go(case, group.key, group.end, 0);
-            } else if limits.max_age_us.is_some_and(|us| group.born_at + us <= now) {
-                self.go(case, group.key, group.end, 1);
-            }
-        }
-        for group in self.groups.clone() {
-            if group.touched == epoch && limits.max_rows_per_group.is_some_and(|limit| group.rows as u64 > limit) {
-                self.go(case, group.key, group.end, 2);
+            if case.limits.evicted == Evicted::Seal {
+                self.sealed.push((group.key, group.end));
             }
         }
-        if let Some(limit) = limits.max_windows_per_key.filter(|_| case.window) {
-            let mut keys: Vec<i64> = self.groups.iter().map(|group| group.key).collect();
-            keys.sort_unstable();
-            keys.dedup();
-            for key in keys {
-                let own: Vec<Group> = self.groups.iter().filter(|group| group.key == key).cloned().collect();
-                let over = own.len().saturating_sub(limit as usize);
-                self.choose(case, epoch, own, over, 3);
-            }
-        }
-        if let Some(limit) = limits.max_groups {
-            let over = self.groups.len().saturating_sub(share(limit));
-            self.choose(case, epoch, self.groups.clone(), over, 4);
-        }
+        let mut id = 0;
+        self.groups.retain(|_| {
+            id += 1;
+            !verdict.leaving.contains(&(id - 1)) && !verdict.refused.contains(&(id - 1))
+        });
     }
 
     /// What has come out.
@@ -254,7 +211,7 @@ fn run(case: &Case) -> Vec<(u64, Vec<i64>, i64)> {
         }
         let last = epoch > case.epochs;
         let watermark = if last { i64::MAX } else { case.watermark(epoch) };
-        let mut expected = Answer::new();
+        let (mut expected, mut failed) = (Answer::new(), false);
         for (worker, store) in stores.iter_mut().enumerate() {
             if !rows.is_empty()
                 || store.next_tick().is_some_and(|tick| tick <= epoch)
@@ -282,12 +239,13 @@ fn run(case: &Case) -> Vec<(u64, Vec<i64>, i64)> {
                     }
                 }
             }
-            if let Some(report) = store.take_limit_report() {
-                assert_eq!(report.refused.len() as u64, report.counts.refused_groups);
-                counts.add(&report.counts);
-            }
+            let report = store.take_limit_report().unwrap_or_default();
+            assert_eq!(report.refused.len() as u64, report.counts.refused_groups);
+            counts.add(&report.counts);
             let own: Vec<&Row> = rows.iter().filter(|row| place(row.key) == worker).collect();
             naive[worker].epoch(case, epoch, &own, watermark);
+            assert_eq!(report.passed.map(|passed| (passed.reason as usize, passed.limit)), naive[worker].passed, "epoch {epoch}");
+            failed |= report.passed.is_some();
             naive[worker].answer(case, watermark, &mut expected);
         }
         total.retain(|_, count| *count != 0);
@@ -295,27 +253,17 @@ fn run(case: &Case) -> Vec<(u64, Vec<i64>, i64)> {
         let mut all = LimitCounts::default();
         naive.iter().for_each(|one| all.add(&one.counts));
         assert_eq!(counts, all, "after epoch {epoch} at {watermark}");
+        if failed {
+            break;
+        }
     }
     changes.sort();
     changes
 }
 
-fn policies() -> impl Strategy<Value = AtLimit> {
-    prop_oneof![
-        Just(AtLimit::Refuse),
-        Just(AtLimit::Evict(EvictBy::Oldest)),
-        Just(AtLimit::Evict(EvictBy::LeastRecent)),
-        Just(AtLimit::Evict(EvictBy::LeastFrequent)),
-        Just(AtLimit::Evict(EvictBy::Largest)),
-    ]
-}
-
 prop_compose! {
     fn cases()(
-        (window, lateness, fin, by_watermark) in (any::<bool>(), prop_oneof![Just(0), Just(12i64)], any::<bool>(), any::<bool>()),
-        (ttl_us, max_age_us) in (prop::option::weighted(0.4, 1..12i64), prop::option::weighted(0.3, 1..20i64)),
-        numbers in (prop::option::weighted(0.5, 1..9u64), prop::option::weighted(0.4, 1..3u64), prop::option::weighted(0.3, 1..6u64)),
-        at_limit in policies(), evicted in prop_oneof![Just(Evicted::Retract), Just(Evicted::Seal), Just(Evicted::Forget)],
+        (window, lateness, fin) in (any::<bool>(), prop_oneof![Just(0), Just(12i64)], any::<bool>()), limits in limits(),
         raw in prop::collection::vec((0..3u64, 0..15i64, 0..8i64, -5..20i64), 0..90), workers in 1..=4usize, chunk in 1..20usize,
     ) -> Case {
         let mut epoch = 1;
@@ -323,19 +271,10 @@ prop_compose! {
             epoch += next / 2;
             Row { epoch, time: 3 * epoch as i64 + ahead, key, value }
         }).collect();
-        let watermark = WatermarkPlan { domain: TimeDomain::EventTime, sources: vec![], delay_us: 0 };
-        let (max_groups, max_windows_per_key, max_rows_per_group) = numbers;
         let limits = StateLimits {
-            ttl_us,
-            max_age_us,
-            clock: if by_watermark { StateClock::Event(watermark) } else { StateClock::Processing },
-            max_groups,
-            max_windows_per_key,
-            // What the planner refuses does not come here.
-            max_rows_per_group: max_rows_per_group.filter(|_| at_limit != AtLimit::Refuse),
-            max_bytes: None,
-            at_limit,
-            evicted: if window && evicted == Evicted::Forget { Evicted::Retract } else { evicted },
+            max_windows_per_key: limits.max_windows_per_key.filter(|_| window),
+            evicted: if window && limits.evicted == Evicted::Forget { Evicted::Retract } else { limits.evicted },
+            ..limits
         };
         let emit = if fin && window { Emit::Final } else { Emit::Changes };
         Case { window, lateness: if window { lateness } else { 0 }, emit, limits, rows, epochs: epoch + 4, workers, chunk }
@@ -355,6 +294,10 @@ proptest! {
     fn limits_of_keys_and_time_are_the_same_for_all_workers(case in cases(), workers in 1..=4usize, chunk in 1..20usize) {
         let mut one = case;
         one.limits.max_groups = None;
+        if one.limits.at_limit == AtLimit::Fail {
+            one.limits.max_windows_per_key = None;
+            one.limits.max_rows_per_group = None;
+        }
         let other = Case { workers, chunk, ..one.clone() };
         prop_assert_eq!(run(&one), run(&other));
     }

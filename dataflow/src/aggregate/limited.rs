@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
+use arrow::array::{AsArray, UInt32Array};
+use arrow::datatypes::Int64Type;
 use tidemark_planner::plan::{Evicted, StateClock};
 
 use super::keyed_batch::{KeyedBatch, Payload};
 use super::layout::AggregateLayout;
 use super::output::{GroupError, describe};
 use crate::state::group_table::GroupTable;
-use crate::state::keeper::{Judgement, Keeper, Passed, Reason};
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use crate::state::keeper::{Groups, Judgement, Keeper, Passed, Reason};
+use crate::state::key_rows::KeyRows;
 
 /// How a group stands to its results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,8 +107,8 @@ impl Limited {
         due.and_then(|due| u64::try_from(due).ok())
     }
 
-    /// The rows that are not of sealed groups, if some are; the others are counted.
-    pub(super) fn unsealed(&mut self, batch: &KeyedBatch, groups: &[u32], sealed: impl Fn(u32) -> bool) -> Option<Vec<u32>> {
+    /// The rows that are not of sealed groups, if some are, their groups left in `groups`; the others are counted.
+    pub(super) fn unsealed(&mut self, batch: &KeyedBatch, groups: &mut Vec<u32>, sealed: impl Fn(u32) -> bool) -> Option<KeyedBatch> {
         if !self.sealed || !groups.iter().any(|group| sealed(*group)) {
             return None;
         }
@@ -119,11 +120,25 @@ impl Limited {
                 kept.push(row as u32);
             }
         }
-        Some(kept)
+        *groups = kept.iter().map(|row| groups[*row as usize]).collect();
+        Some(batch.take(&UInt32Array::from(kept)))
     }
 
-    /// Ends an epoch. `touched` are the groups that rows came for, in any order. Returns the groups that go and how.
-    pub(super) fn close(&mut self, table: &GroupTable, touched: &[u32], epoch: u64, watermark: i64) -> Vec<(u32, Standing)> {
+    /// Counts rows that were dropped since their group is sealed.
+    pub(super) fn count_sealed(&mut self, rows: u64) {
+        self.report.counts.sealed_rows += rows;
+    }
+
+    /// Ends an epoch. `touched` are the groups of a table that rows came for, in any order; `came` are the rows that came for each group,
+    /// where the table knows only those that came since the group came out. Returns the groups that go and how.
+    pub(super) fn close(
+        &mut self,
+        table: &GroupTable,
+        came: Option<&[i64]>,
+        touched: &[u32],
+        epoch: u64,
+        watermark: i64,
+    ) -> Vec<(u32, Standing)> {
         // A window that is over goes by itself.
         let lateness = self.layout.window.filter(|_| !self.layout.counts_rows()).map(|window| window.lateness_us);
         let over = |pane: i64| lateness.is_some_and(|us| pane.saturating_add(us) <= watermark);
@@ -132,15 +147,37 @@ impl Limited {
         }
         let mut here = Vec::with_capacity(touched.len());
         for group in touched.iter().filter(|group| !over(table.pane(**group))) {
-            if table.exists(*group) {
+            if came.is_some() || table.exists(*group) {
                 here.push(*group);
             } else {
                 self.keeper.leave(*group);
             }
         }
-        table.sort(&mut here);
+        let layout = Arc::clone(&self.layout);
+        let name = |group: u32| {
+            let keys = table.keys(&[group]).expect("one group has one key");
+            // A key of windows of so many rows is refused with its first.
+            let end = layout.window.filter(|_| layout.counts_rows()).map_or(table.pane(group), |window| window.panes.unit());
+            describe(&layout, &layout.key_columns(&keys, &[end]), 0)
+        };
+        match came {
+            None => self.judge(table, here, epoch, watermark, name),
+            Some(came) => self.judge(&Purged { table, came }, here, epoch, watermark, name),
+        }
+    }
+
+    /// Ends an epoch for groups of which none is over: `here` are those that rows came for.
+    pub(super) fn judge(
+        &mut self,
+        groups: &impl Groups,
+        mut here: Vec<u32>,
+        epoch: u64,
+        watermark: i64,
+        name: impl Fn(u32) -> String,
+    ) -> Vec<(u32, Standing)> {
+        groups.sort(&mut here);
         let now = if self.by_watermark { watermark } else { now(epoch) };
-        let Judgement { leaving, refused, passed } = self.keeper.close(table, &here, now);
+        let Judgement { leaving, refused, passed } = self.keeper.close(groups, &here, now);
         self.report.passed = self.report.passed.or(passed);
         let standing = match self.evicted {
             Evicted::Retract => Standing::Gone,
@@ -151,14 +188,14 @@ impl Limited {
         let counts = &mut self.report.counts;
         for (group, reason) in &leaving {
             counts.left[*reason as usize] += 1;
-            counts.left_rows += table.rows(*group).unsigned_abs();
+            counts.left_rows += groups.rows(*group).unsigned_abs();
         }
         let mut going: Vec<(u32, Standing)> = leaving.into_iter().map(|(group, _)| (group, standing)).collect();
         for (group, reason) in refused {
-            let rows = table.rows(group).unsigned_abs();
+            let rows = groups.rows(group).unsigned_abs();
             counts.refused_groups += 1;
             counts.refused_rows += rows;
-            self.report.refused.push(refusal(&self.layout, table, group, reason, rows));
+            self.report.refused.push(refusal(name(group), reason, rows));
             going.push((group, Standing::Gone));
         }
         going
@@ -186,7 +223,7 @@ fn now(epoch: u64) -> i64 {
 }
 
 /// How many rows a row of a batch stands for.
-fn rows_of(batch: &KeyedBatch, row: usize) -> u64 {
+pub(super) fn rows_of(batch: &KeyedBatch, row: usize) -> u64 {
     match &batch.payload {
         // Rows are counted under limits, and counts come first.
         Payload::Partial { columns } => columns[0].as_primitive::<Int64Type>().value(row).unsigned_abs(),
@@ -194,11 +231,39 @@ fn rows_of(batch: &KeyedBatch, row: usize) -> u64 {
     }
 }
 
-fn refusal(layout: &AggregateLayout, table: &GroupTable, group: u32, reason: Reason, rows: u64) -> GroupError {
-    let keys = table.keys(&[group]).expect("one group has one key");
-    // A key of windows of so many rows is refused with its first.
-    let end = layout.window.filter(|_| layout.counts_rows()).map_or(table.pane(group), |window| window.panes.unit());
-    let columns = layout.key_columns(&keys, &[end]);
+fn refusal(group: String, reason: Reason, rows: u64) -> GroupError {
     let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
-    GroupError { group: describe(layout, &columns, 0), reason: format!("not taken in: {} is reached; {rows}", reason.setting()), diff: 1 }
+    GroupError { group, reason: format!("not taken in: {} is reached; {rows}", reason.setting()), diff: 1 }
+}
+
+/// Groups of a table that forgets rows which have come out: what came for each is known beside it.
+struct Purged<'a> {
+    table: &'a GroupTable,
+    came: &'a [i64],
+}
+
+impl Groups for Purged<'_> {
+    fn slots(&self) -> usize {
+        self.table.groups()
+    }
+
+    fn rows(&self, group: u32) -> i64 {
+        self.came[group as usize]
+    }
+
+    fn bytes(&self) -> usize {
+        self.table.bytes()
+    }
+
+    fn sort(&self, groups: &mut Vec<u32>) {
+        self.table.sort(groups);
+    }
+
+    fn keys(&self, groups: &[u32]) -> Option<KeyRows> {
+        self.table.keys(groups)
+    }
+
+    fn hashes(&self, groups: &[u32]) -> Vec<u64> {
+        self.table.hashes(groups)
+    }
 }

@@ -25,6 +25,8 @@ pub mod late;
 pub mod layout;
 #[cfg(test)]
 mod limit_tests;
+#[cfg(test)]
+mod limit_trigger_tests;
 pub mod limited;
 pub mod local_half;
 mod output;
@@ -36,6 +38,9 @@ mod row_windows;
 mod session;
 mod session_deadlines;
 mod session_instants;
+#[cfg(test)]
+mod session_limit_tests;
+mod session_limits;
 mod session_store;
 #[cfg(test)]
 mod session_tests;
@@ -47,6 +52,8 @@ mod speed_tests;
 mod store;
 #[cfg(test)]
 mod test_accumulators;
+#[cfg(test)]
+mod test_limits;
 #[cfg(test)]
 mod test_rows;
 pub mod trigger;

@@ -152,7 +152,7 @@ impl RowWindowStore {
         self.keys.update(&keys, &[], None);
 
         let touched: Vec<u32> = runs.iter().map(|run| run.key).collect();
-        let going = self.limited.as_mut().map(|limited| limited.close(&self.keys, &touched, epoch, watermark)).unwrap_or_default();
+        let going = self.limited.as_mut().map(|limited| limited.close(&self.keys, None, &touched, epoch, watermark)).unwrap_or_default();
         for (key, standing) in &going {
             self.standing[*key as usize] = *standing;
         }
@@ -187,9 +187,8 @@ impl RowWindowStore {
         if let Some(limited) = &mut self.limited {
             let standing = &self.standing;
             let sealed = |key: u32| standing.get(key as usize) == Some(&Standing::Sealed);
-            if let Some(kept) = limited.unsealed(&batch, &keys, sealed) {
-                keys = kept.iter().map(|row| keys[*row as usize]).collect();
-                batch = batch.take(&UInt32Array::from(kept));
+            if let Some(kept) = limited.unsealed(&batch, &mut keys, sealed) {
+                batch = kept;
             }
         }
         self.room = self.room.max(self.keys.groups());

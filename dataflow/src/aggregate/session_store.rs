@@ -3,6 +3,7 @@
 //! EMIT FINAL: a session comes out when the watermark reaches its end. EMIT CHANGES: when an epoch closes, the sessions that its rows
 //! touched come out as they were, taken back, and as they are now: two that became one, one that became two, one that grew.
 //! Late rows wait until the watermark has passed theirs: until then a session may come to hold them (see [`super::session`]).
+//! Limits look at sessions as the rows of an epoch leave them, when those that are over are known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,9 +17,11 @@ use super::changes::equal_rows;
 use super::keyed_batch::{KeyedBatch, Payload};
 use super::late::{Homeless, LateRows};
 use super::layout::AggregateLayout;
+use super::limited::LimitReport;
 use super::output::{Emission, GroupError, OUTPUT_ROWS, Output, describe};
 use super::session::{NONE, in_time, late_us};
 use super::session_instants::Instants;
+use super::session_limits::{Going, SessionLimits};
 use super::session_triggers::{Lines, SessionTriggers};
 use super::sessions::{Sessions, by_key, came_of, times_of};
 
@@ -31,6 +34,7 @@ pub(super) struct SessionStore {
     sessions: Sessions,
     /// When they come out, where a trigger says so.
     triggers: Option<Box<SessionTriggers>>,
+    limits: Option<Box<SessionLimits>>,
     /// The rows by instant, where they can be taken back.
     instants: Option<Instants>,
     /// Late rows that no session holds yet.
@@ -44,6 +48,8 @@ pub(super) struct SessionStore {
     frontier: Option<u64>,
     closing: Option<Closing>,
     closed: i64,
+    /// Keys of sessions that a limit has let go in the epoch.
+    left_keys: Vec<u32>,
 }
 
 /// What is coming out.
@@ -56,19 +62,11 @@ struct Closing {
 #[derive(Debug)]
 enum What {
     /// Sessions that are over, and those of them that have rows.
-    Over {
-        over: Vec<u32>,
-        shown: Vec<u32>,
-    },
-    Changed {
-        items: Vec<Item>,
-        old: Vec<ArrayRef>,
-    },
+    Over { over: Vec<u32>, shown: Vec<u32> },
+    /// Sessions that are over, and what the epoch has changed.
+    Changed { over: Vec<u32>, items: Vec<Item>, old: Vec<ArrayRef> },
     /// Sessions that are over, and what came out in the epoch as triggers fired.
-    Fired {
-        over: Vec<u32>,
-        lines: Lines,
-    },
+    Fired { over: Vec<u32>, lines: Lines },
 }
 
 /// A result that was, or is, or both.
@@ -82,11 +80,12 @@ struct Item {
 }
 
 impl SessionStore {
-    pub(super) fn new(layout: Arc<AggregateLayout>) -> Self {
+    pub(super) fn new(layout: Arc<AggregateLayout>, workers: usize) -> Self {
         let gap = layout.session_gap().expect("the windows are sessions");
         let mut sessions = Sessions::new(layout.clone(), gap, layout.emit == Emit::Changes);
         let triggers = layout.session_firing().map(|firing| Box::new(SessionTriggers::new(layout.clone(), &firing)));
-        if triggers.is_some() {
+        let limits = SessionLimits::new(&layout, workers, gap).map(Box::new);
+        if triggers.is_some() || limits.is_some() {
             sessions.keep_log();
         }
         Self {
@@ -94,7 +93,8 @@ impl SessionStore {
             lateness: layout.session_lateness(),
             sessions,
             triggers,
-            instants: layout.counted.then(|| Instants::new(layout.clone(), gap)),
+            limits,
+            instants: layout.retractable.then(|| Instants::new(layout.clone(), gap)),
             layout,
             late: Vec::new(),
             too_late: LateRows::default(),
@@ -103,14 +103,33 @@ impl SessionStore {
             frontier: None,
             closing: None,
             closed: i64::MIN,
+            left_keys: Vec::new(),
+        }
+    }
+
+    /// Rows of later epochs cannot meet what an earlier one closes. But limits speak of the rows of one epoch, and changes are its own.
+    fn waits(&self) -> bool {
+        self.triggers.is_none() && (self.layout.emit == Emit::Changes || self.limits.is_some())
+    }
+
+    /// Tells triggers and limits what became of rows.
+    fn note(&mut self) {
+        if self.triggers.is_none() && self.limits.is_none() {
+            return;
+        }
+        let log = self.sessions.take_log();
+        if let Some(limits) = &mut self.limits {
+            limits.note(&self.sessions, &log);
+        }
+        if let Some(triggers) = &mut self.triggers {
+            triggers.note(&mut self.sessions, &log);
         }
     }
 
     pub(super) fn absorb(&mut self, epoch: u64, batch: KeyedBatch) {
-        // Under EMIT FINAL rows of later epochs cannot meet what an earlier one closes.
         // Where a trigger speaks, the ticks up to an epoch come before its rows.
         let now = self.frontier == Some(epoch) && self.closing.is_none() && self.triggers.is_none();
-        if (self.layout.emit == Emit::Final && self.triggers.is_none()) || now {
+        if now || !self.waits() && self.triggers.is_none() {
             self.apply(batch);
         } else {
             assert!(self.frontier.is_none_or(|frontier| epoch >= frontier), "rows of epoch {epoch} behind the frontier");
@@ -119,8 +138,7 @@ impl SessionStore {
     }
 
     pub(super) fn advance(&mut self, frontier: u64) {
-        let waits = self.layout.emit == Emit::Changes;
-        if !waits || self.frontier.is_some_and(|known| known >= frontier) {
+        if !self.waits() || self.frontier.is_some_and(|known| known >= frontier) {
             return;
         }
         self.frontier = Some(frontier);
@@ -132,6 +150,15 @@ impl SessionStore {
     }
 
     fn apply(&mut self, batch: KeyedBatch) {
+        let kept = self.limits.as_mut().and_then(|limits| limits.unsealed(&batch));
+        let batch = kept.unwrap_or(batch);
+        if !batch.is_empty() {
+            self.take_in(batch);
+            self.note();
+        }
+    }
+
+    fn take_in(&mut self, batch: KeyedBatch) {
         let times = times_of(&batch);
         let least = times.iter().zip(came_of(&self.layout, &batch).unwrap_or(times)).map(|(time, came)| *time.max(came)).min();
         assert!(least.is_none_or(|least| least >= self.closed), "a row came at {least:?}, before {} which is over", self.closed);
@@ -163,6 +190,11 @@ impl SessionStore {
         }
         let fate = fate(Admission::TooLate, strategy);
         for batch in std::mem::take(&mut self.late) {
+            let kept = self.limits.as_mut().and_then(|limits| limits.unsealed(&batch));
+            let batch = kept.unwrap_or(batch);
+            if batch.is_empty() {
+                continue;
+            }
             self.sessions.intern(&batch);
             let came = came_of(&self.layout, &batch).expect("late rows say when they came");
             let (mut held, mut sessions, mut waiting, mut homeless) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -207,6 +239,9 @@ impl SessionStore {
         let mut waiting = Vec::new();
         for (came, place, row) in order {
             let one = batches[place].take(&UInt32Array::from(vec![row]));
+            if self.limits.as_mut().is_some_and(|limits| limits.unsealed(&one).is_some()) {
+                continue;
+            }
             let time = times_of(&one)[0];
             self.sessions.intern(&one);
             let key = self.sessions.ids[0];
@@ -221,8 +256,13 @@ impl SessionStore {
                     } else {
                         self.too_late.note(Fate::Moves, late_us(time, came, self.gap, self.lateness));
                     }
-                    self.sessions.add(&moved(&self.layout, one, came.saturating_add(self.lateness)));
-                    self.note();
+                    let moved = moved(&self.layout, one, came.saturating_add(self.lateness));
+                    if self.limits.as_mut().is_none_or(|limits| limits.unsealed(&moved).is_none()) {
+                        self.sessions.add(&moved);
+                        self.note();
+                    } else {
+                        self.sessions.forget_keys([key]);
+                    }
                 }
                 None => {
                     self.sessions.forget_keys([key]);
@@ -246,30 +286,38 @@ impl SessionStore {
                 if let Some(triggers) = &self.triggers {
                     batches = triggers.in_order(batches);
                 }
-                for batch in batches {
-                    self.apply(batch);
-                    self.note();
-                }
+                batches.into_iter().for_each(|batch| self.apply(batch));
             }
             match &mut self.instants {
                 None => self.place_late(kept),
                 Some(instants) => {
                     let remade = instants.rebuild(&mut self.sessions);
+                    if let Some(limits) = &mut self.limits {
+                        limits.note_remade(&self.sessions, &remade);
+                    }
                     if let Some(triggers) = &mut self.triggers {
                         triggers.note_remade(&self.sessions, remade);
                     }
                 }
             }
+            let mut over = self.sessions.take_due(kept);
+            if let Some(triggers) = &mut self.triggers {
+                triggers.end(&mut self.sessions, &over, epoch, watermark);
+            }
+            let staying = self.limit(&over, epoch, watermark);
+            over.extend(staying);
             let what = match self.layout.emit {
-                _ if self.triggers.is_some() => self.fired(epoch, watermark, kept),
+                _ if self.triggers.is_some() => {
+                    let triggers = self.triggers.as_mut().expect("just seen");
+                    What::Fired { over, lines: triggers.lines(&self.sessions) }
+                }
                 Emit::Triggered => unreachable!("a plan that waits for a trigger has one"),
-                Emit::Final if self.layout.puts_out_late() => What::Over { over: self.sessions.take_due(kept), shown: vec![] },
+                Emit::Final if self.layout.puts_out_late() => What::Over { over, shown: vec![] },
                 Emit::Final => {
-                    let over = self.sessions.take_due(kept);
                     let shown = over.iter().copied().filter(|session| self.sessions.states.exists(*session)).collect();
                     What::Over { over, shown }
                 }
-                Emit::Changes => self.changed(),
+                Emit::Changes => self.changed(over),
             };
             self.closing = Some(Closing { what, position: 0 });
         }
@@ -281,7 +329,7 @@ impl SessionStore {
                 closing.position = end;
                 (output, shown.len())
             }
-            What::Changed { items, old } => {
+            What::Changed { items, old, .. } => {
                 let end = (closing.position + OUTPUT_ROWS / 2).min(items.len());
                 let output = self.changes(&items[closing.position..end], old);
                 closing.position = end;
@@ -305,23 +353,24 @@ impl SessionStore {
         output
     }
 
-    /// Takes note of rows that were added, where a trigger counts them or asks whether there are new ones.
-    fn note(&mut self) {
+    /// Lets sessions go as limits say. Returns those whose results come out and stay.
+    fn limit(&mut self, over: &[u32], epoch: u64, watermark: i64) -> Vec<u32> {
+        let bytes = self.bytes();
+        let Some(limits) = &mut self.limits else { return Vec::new() };
+        let mut sorted = over.to_vec();
+        sorted.sort_unstable();
+        let going = limits.close(&self.sessions, &sorted, bytes, (epoch, watermark));
         if let Some(triggers) = &mut self.triggers {
-            triggers.note(&mut self.sessions);
+            triggers.let_go(&mut self.sessions, &going);
         }
+        let Going { gone, staying } = going;
+        self.left_keys.extend(gone.iter().map(|session| self.sessions.get(*session).key));
+        self.sessions.take_away(&gone);
+        staying
     }
 
-    /// What has come out in the epoch as triggers fired.
-    fn fired(&mut self, epoch: u64, watermark: i64, kept: i64) -> What {
-        let over = self.sessions.take_due(kept);
-        let triggers = self.triggers.as_mut().expect("asked where there is one");
-        let lines = triggers.end(&mut self.sessions, &over, epoch, watermark);
-        What::Fired { over, lines }
-    }
-
-    /// What the round has changed.
-    fn changed(&mut self) -> What {
+    /// What the round has changed, beside the sessions that are over.
+    fn changed(&mut self, over: Vec<u32>) -> What {
         let mut touched = std::mem::take(&mut self.sessions.touched);
         touched.sort_unstable();
         touched.dedup();
@@ -358,7 +407,7 @@ impl SessionStore {
                 concat(&parts).expect("results of one aggregate have one type")
             })
             .collect();
-        What::Changed { items: sorted, old }
+        What::Changed { over, items: sorted, old }
     }
 
     /// The columns that say which sessions these are.
@@ -469,17 +518,20 @@ impl SessionStore {
 
     /// Ends the closing of an epoch: forgets what is over.
     fn settle(&mut self, what: What, epoch: u64, watermark: i64) {
-        let mut keys: Vec<u32> = Vec::new();
+        let mut keys = std::mem::take(&mut self.left_keys);
         let over = match what {
             What::Over { over, .. } | What::Fired { over, .. } => over,
-            What::Changed { .. } => {
+            What::Changed { over, .. } => {
                 keys.extend(self.sessions.old_rows.iter().map(|old| old.key));
                 self.sessions.end_round();
-                self.sessions.take_due(watermark)
+                over
             }
         };
         keys.extend(over.iter().map(|session| self.sessions.get(*session).key));
         self.sessions.release(&over);
+        if let Some(limits) = &mut self.limits {
+            limits.forget(watermark);
+        }
         if let Some(instants) = &mut self.instants {
             let (unused, too_late) = instants.forget(&self.sessions, watermark, keys);
             keys = unused;
@@ -487,7 +539,7 @@ impl SessionStore {
         }
         self.sessions.forget_keys(keys);
         self.closed = self.closed.max(watermark);
-        if self.layout.emit == Emit::Changes {
+        if self.waits() {
             // Rows that came in while the closing was under way.
             self.frontier = self.frontier.max(Some(epoch + 1));
             if let Some(frontier) = self.frontier
@@ -509,8 +561,13 @@ impl SessionStore {
         self.triggers.as_ref().and_then(|_| self.sessions.next_due()).and_then(|end| u64::try_from(end).ok())
     }
 
+    pub(super) fn take_limit_report(&mut self) -> Option<LimitReport> {
+        self.limits.as_mut().and_then(|limits| limits.take_report())
+    }
+
     pub(super) fn next_tick(&self) -> Option<u64> {
-        self.triggers.as_ref().and_then(|triggers| triggers.next_tick())
+        let tick = self.triggers.as_ref().and_then(|triggers| triggers.next_tick());
+        tick.into_iter().chain(self.limits.as_ref().and_then(|limits| limits.next_due())).min()
     }
 
     /// What became of late rows that no session held, since this was asked last.
@@ -525,7 +582,8 @@ impl SessionStore {
     pub(super) fn bytes(&self) -> usize {
         let batches = self.waiting.values().flatten().chain(&self.late).map(KeyedBatch::bytes).sum::<usize>();
         let triggers = self.triggers.as_ref().map_or(0, |triggers| triggers.bytes());
-        triggers + batches + self.sessions.bytes() + self.instants.as_ref().map_or(0, Instants::bytes)
+        let limits = self.limits.as_ref().map_or(0, |limits| limits.bytes());
+        limits + triggers + batches + self.sessions.bytes() + self.instants.as_ref().map_or(0, Instants::bytes)
     }
 }
 

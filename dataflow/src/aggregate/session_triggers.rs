@@ -24,6 +24,7 @@ use super::fired::{Fired, Firing, Results};
 use super::keyed_batch::{KeyedBatch, Payload};
 use super::layout::AggregateLayout;
 use super::output::Output;
+use super::session_limits::Going;
 use super::sessions::{Log, Remade, Sessions, by_key};
 use super::trigger::{Event, Reason, Trigger};
 
@@ -173,15 +174,14 @@ impl SessionTriggers {
     }
 
     /// Takes note of rows that were added, and of sessions that became one by them.
-    pub(super) fn note(&mut self, sessions: &mut Sessions) {
-        let Log { joined, added } = sessions.take_log();
+    pub(super) fn note(&mut self, sessions: &mut Sessions, log: &Log) {
         self.grow(sessions);
-        for (gone, into) in joined {
-            let from = self.take(gone);
-            self.give(into, from);
+        for (gone, into) in &log.joined {
+            let from = self.take(*gone);
+            self.give(*into, from);
         }
         let mut due = Vec::new();
-        for session in added {
+        for session in log.added.iter().copied() {
             self.by_session[session as usize].fresh = true;
             self.touch(session, sessions);
             if self.trigger.counts() {
@@ -287,7 +287,7 @@ impl SessionTriggers {
     }
 
     /// All rows of the epoch are in, and the watermark has come. `over` are the sessions that no row can reach any more.
-    pub(super) fn end(&mut self, sessions: &mut Sessions, over: &[u32], epoch: u64, watermark: i64) -> Lines {
+    pub(super) fn end(&mut self, sessions: &mut Sessions, over: &[u32], epoch: u64, watermark: i64) {
         let before = self.watermark;
         self.watermark = before.max(watermark);
         let flushed = self.flushes.first().is_some_and(|flush| *flush <= epoch);
@@ -320,18 +320,49 @@ impl SessionTriggers {
             let due: Vec<_> = fresh.into_iter().map(|session| (session, Reason::Manual)).collect();
             self.fire(sessions, &due, watermark);
         }
-        let tells = !self.purge && self.results.tells_final();
-        let closing = over.iter().copied().filter(|session| {
-            let state = self.by_session[*session as usize];
-            state.fresh || tells && !state.finished && sessions.states.exists(*session)
-        });
         let last = if by_hand { Reason::Manual } else { Reason::Closing };
+        let closing = over.iter().copied().filter(|session| self.has_to_tell(*session, sessions));
         let due: Vec<_> = closing.map(|session| (session, last)).collect();
         self.fire(sessions, &due, watermark);
         for session in over {
             self.take(*session);
         }
         touched.iter().chain(&passed).for_each(|session| self.outlive(*session, sessions));
+    }
+
+    /// Whether a session that will not fire again has something to put out.
+    fn has_to_tell(&self, session: u32, sessions: &Sessions) -> bool {
+        let state = self.by_session[session as usize];
+        let tells = !self.purge && self.results.tells_final();
+        state.fresh || tells && !state.finished && sessions.states.exists(session)
+    }
+
+    /// Limits let sessions go: what has come out of some is taken back, others put out what they have not.
+    pub(super) fn let_go(&mut self, sessions: &mut Sessions, going: &Going) {
+        let due = going.staying.iter().copied().filter(|session| self.has_to_tell(*session, sessions));
+        let due: Vec<_> = due.map(|session| (session, Reason::Limit)).collect();
+        // They do not fire again.
+        self.fire(sessions, &due, i64::MAX);
+        for session in &going.staying {
+            self.take(*session);
+        }
+        for session in &going.gone {
+            let shown = self.take(*session).shown;
+            self.lines.extend(shown.into_iter().map(|(bounds, old)| (bounds, old, -1)));
+        }
+        if self.purge && !going.gone.is_empty() {
+            // They are not taken in: nothing of the epoch comes out. Sessions of a key do not overlap, so their ends tell them apart.
+            let mut spans: Vec<Bounds> = going.gone.iter().map(|at| sessions.get(*at)).map(|it| (it.key, it.from, it.end)).collect();
+            spans.sort_unstable();
+            self.lines.retain(|((key, _, end), ..)| {
+                let at = spans.partition_point(|(other, from, _)| (other, from) < (key, end));
+                at.checked_sub(1).is_none_or(|at| spans[at].0 != *key || spans[at].2 < *end)
+            });
+        }
+    }
+
+    /// The changes of the epoch, which is over.
+    pub(super) fn lines(&mut self, sessions: &Sessions) -> Lines {
         self.fresh.retain(|session| {
             let state = &mut self.by_session[*session as usize];
             // The list may hold a place twice, for the session that had it and for the one that has.
@@ -339,7 +370,7 @@ impl SessionTriggers {
             state.listed
         });
         if !self.fresh.is_empty() {
-            self.ticks.extend(self.trigger.ticks_after(moment(epoch)));
+            self.ticks.extend(self.trigger.ticks_after(moment(self.epoch)));
         }
         self.in_lines(sessions)
     }

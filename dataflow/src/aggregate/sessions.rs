@@ -355,6 +355,13 @@ impl Sessions {
         were
     }
 
+    /// Takes sessions away, their results remembered.
+    pub(super) fn take_away(&mut self, gone: &[u32]) {
+        gone.iter().for_each(|session| self.touch(*session));
+        self.take_old();
+        self.release(gone);
+    }
+
     /// A new session behind all others of its key; the caller adds its state.
     pub(super) fn append(&mut self, key: u32, cover: (i64, i64, i64)) -> u32 {
         let at = self.insert(key, NONE, self.heads[key as usize], cover);
@@ -382,16 +389,27 @@ impl Sessions {
             }
         }
         over.sort_unstable();
-        let mut sorted = Vec::with_capacity(over.len());
-        for alike in over.chunk_by(|left, right| (left.0, left.1) == (right.0, right.1)) {
-            if let [(_, _, at)] = alike {
+        let mut over: Vec<u32> = over.into_iter().map(|(.., at)| at).collect();
+        self.sort(&mut over);
+        over
+    }
+
+    /// Sorts sessions by end, start and key.
+    pub(super) fn sort(&self, sessions: &mut Vec<u32>) {
+        let span = |at: &u32| (self.all[*at as usize].end, self.all[*at as usize].start);
+        if !sessions.is_sorted_by_key(span) {
+            sessions.sort_unstable_by_key(span);
+        }
+        let mut sorted = Vec::with_capacity(sessions.len());
+        for alike in sessions.chunk_by(|left, right| span(left) == span(right)) {
+            if let [at] = alike {
                 sorted.push(*at);
                 continue;
             }
-            let pairs = alike.iter().map(|(_, _, at)| (self.all[*at as usize].key, *at)).collect();
+            let pairs = alike.iter().map(|at| (self.all[*at as usize].key, *at)).collect();
             sorted.extend(by_key(&self.keys, pairs).into_iter().map(|(_, at)| at));
         }
-        sorted
+        *sessions = sorted;
     }
 
     /// When a session is to be looked at next: not behind its end.

@@ -45,12 +45,12 @@ impl Store {
     /// The same on one of some workers, who share what limits allow.
     pub fn among(layout: Arc<AggregateLayout>, owns_empty: bool, workers: usize) -> Self {
         let kind = match layout.emit {
-            _ if layout.session_gap().is_some() => Kind::Sessions(Box::new(SessionStore::new(layout))),
+            _ if layout.session_gap().is_some() => Kind::Sessions(Box::new(SessionStore::new(layout, workers))),
             _ if layout.slides() => Kind::Sliding(Box::new(SlidingStore::new(layout))),
             _ if layout.counts_rows() => Kind::Rows(Box::new(RowWindowStore::new(layout, workers))),
             Emit::Final if layout.stays_open() => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty, workers))),
             Emit::Final => Kind::Final(Box::new(FinalStore::new(layout, owns_empty))),
-            Emit::Triggered => Kind::Triggered(Box::new(TriggeredStore::new(layout))),
+            Emit::Triggered => Kind::Triggered(Box::new(TriggeredStore::new(layout, workers))),
             Emit::Changes => Kind::Changes(Box::new(ChangesStore::new(layout, owns_empty, workers))),
         };
         Self { kind, closed: None }
@@ -136,17 +136,15 @@ impl Store {
         }
     }
 
-    /// Whether the store keeps to limits by itself; else who closes it looks at what it holds.
-    pub fn keeps_limits(&self) -> bool {
-        matches!(self.kind, Kind::Changes(_) | Kind::Rows(_))
-    }
-
     /// What limits have done since this was asked last.
     pub fn take_limit_report(&mut self) -> Option<LimitReport> {
         match &mut self.kind {
             Kind::Changes(store) => store.take_limit_report(),
-            Kind::Final(_) | Kind::Sessions(_) | Kind::Triggered(_) | Kind::Sliding(_) => None,
             Kind::Rows(store) => store.take_limit_report(),
+            Kind::Sessions(store) => store.take_limit_report(),
+            Kind::Triggered(store) => store.take_limit_report(),
+            // Windows under limits are kept one by one.
+            Kind::Final(_) | Kind::Sliding(_) => None,
         }
     }
 

@@ -48,6 +48,8 @@ pub enum Reason {
     Manual,
     /// The window is about to be forgotten.
     Closing,
+    /// A limit on state lets the window go, and its result stays.
+    Limit,
 }
 
 impl Reason {
@@ -61,6 +63,7 @@ impl Reason {
             Self::Count => "count",
             Self::Manual => "manual",
             Self::Closing => "closing",
+            Self::Limit => "limit",
         }
     }
 }

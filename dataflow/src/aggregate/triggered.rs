@@ -4,8 +4,11 @@
 //! A trigger that purges forgets the rows it has put out, so every firing is a result of its own.
 //!
 //! **Order.** Within an epoch: the ticks of processing time up to it, its rows, its watermark, a flush, the end of windows that no
-//! row can reach. Where rows are counted they are taken in the order of their places (partition, offset), and a group that fires at a
+//! row can reach, limits on what is left. Where rows are counted they are taken in the order of their places (partition, offset), and a group that fires at a
 //! row puts out the rows up to that one: the answer is that of the rows one by one, however they were cut into epochs and dealt out to workers.
+//!
+//! **Limits** look at groups as the epoch leaves them. A group whose result stays puts out what is new before it goes; of one whose result
+//! is taken back, or that is not taken in, nothing of the epoch comes out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +21,8 @@ use super::fired::Fired;
 use super::firings::{Closing, Due, Firings};
 use super::keyed_batch::{KeyedBatch, Payload};
 use super::layout::AggregateLayout;
-use super::output::{OUTPUT_ROWS, Output, take_in};
+use super::limited::{LimitReport, Limited, Standing, rows_of};
+use super::output::{OUTPUT_ROWS, Output, add};
 use super::trigger::{Event, Reason, Trigger};
 use crate::state::group_table::GroupTable;
 
@@ -40,16 +44,18 @@ pub(super) struct TriggeredStore {
     flushes: BTreeSet<u64>,
     watermark: i64,
     closing: Option<Closing>,
+    limited: Option<Box<Limited>>,
+    /// The rows that came for each group, where that is limited and the table forgets those that have come out.
+    came: Option<Vec<i64>>,
 }
 
 impl TriggeredStore {
-    pub(super) fn new(layout: Arc<AggregateLayout>) -> Self {
+    pub(super) fn new(layout: Arc<AggregateLayout>, workers: usize) -> Self {
         let firing = layout.firing.clone().expect("a plan that waits for a trigger has one");
         Self {
             table: layout.table(),
             trigger: Trigger::new(&firing.trigger),
             firings: Firings::new(&layout, firing.purge),
-            layout,
             words: Vec::new(),
             waiting: BTreeMap::new(),
             ticks: BTreeSet::new(),
@@ -58,6 +64,9 @@ impl TriggeredStore {
             flushes: BTreeSet::new(),
             watermark: i64::MIN,
             closing: None,
+            came: (firing.purge && layout.limits.is_some()).then(Vec::new),
+            limited: Limited::new(&layout, workers).map(Box::new),
+            layout,
         }
     }
 
@@ -70,9 +79,14 @@ impl TriggeredStore {
         self.flushes.insert(epoch);
     }
 
-    /// The next moment of processing time at which some group may fire.
+    /// The next moment of processing time at which some group may fire, or have to go.
     pub(super) fn next_tick(&self) -> Option<u64> {
-        self.ticks.first().and_then(|tick| u64::try_from(*tick).ok())
+        let tick = self.ticks.first().and_then(|tick| u64::try_from(*tick).ok());
+        tick.into_iter().chain(self.limited.as_ref().and_then(|limited| limited.next_due())).min()
+    }
+
+    pub(super) fn take_limit_report(&mut self) -> Option<LimitReport> {
+        self.limited.as_mut().and_then(|limited| limited.take_report())
     }
 
     /// The next end of a window.
@@ -95,7 +109,7 @@ impl TriggeredStore {
             self.closing = Some(closing);
             output.more = true;
         } else {
-            self.settle(&closing.gone, watermark);
+            self.settle(&closing, watermark);
         }
         output
     }
@@ -126,8 +140,31 @@ impl TriggeredStore {
             self.fire_next(due, epoch, watermark);
         }
         self.end_windows(epoch, watermark, if by_hand { Reason::Manual } else { Reason::Closing });
+        let going = self.limit(epoch, watermark);
         self.arm(moment);
-        self.firings.lines(&self.table, epoch)
+        self.firings.lines(&self.table, epoch, &going)
+    }
+
+    /// Lets groups go as limits say; those whose results stay put out what they have not. Returns them.
+    fn limit(&mut self, epoch: u64, watermark: i64) -> Vec<(u32, Standing)> {
+        let Some(limited) = &mut self.limited else { return Vec::new() };
+        let mut touched = std::mem::take(&mut self.touched);
+        let going = limited.close(&self.table, self.came.as_deref(), &touched, epoch, watermark);
+        let mut due = Vec::new();
+        for (group, standing) in &going {
+            let told = !self.firings.purge && self.firings.results.tells_final() && self.table.exists(*group);
+            let state = &mut self.firings.by_group[*group as usize];
+            state.standing = *standing;
+            if *standing != Standing::Gone && (state.fresh || told && !state.finished) {
+                due.push((*group, Reason::Limit, 0));
+            }
+            state.fresh = false;
+            state.touched = false;
+        }
+        touched.retain(|group| self.firings.by_group[*group as usize].standing == Standing::Here);
+        self.touched = touched;
+        self.fire(due, epoch, |_| true);
+        going
     }
 
     fn all_groups(&self) -> Vec<u32> {
@@ -138,6 +175,21 @@ impl TriggeredStore {
     fn grow(&mut self) {
         let groups = self.firings.grow(self.table.groups());
         self.words.resize(groups * self.trigger.words(), 0);
+        if let Some(came) = &mut self.came {
+            came.resize(groups, 0);
+        }
+    }
+
+    /// Takes the rows of groups that are sealed out of a batch, if there are some, and notes how many came for the others.
+    fn take_note(&mut self, batch: &KeyedBatch, groups: &mut Vec<u32>) -> Option<KeyedBatch> {
+        let by_group = &self.firings.by_group;
+        let sealed = |group: u32| by_group[group as usize].standing == Standing::Sealed;
+        let kept = self.limited.as_mut()?.unsealed(batch, groups, sealed);
+        if let Some(came) = &mut self.came {
+            let batch = kept.as_ref().unwrap_or(batch);
+            groups.iter().enumerate().for_each(|(row, group)| came[*group as usize] += rows_of(batch, row) as i64);
+        }
+        kept
     }
 
     fn step(&mut self, group: u32, event: Event) -> Option<Reason> {
@@ -172,8 +224,10 @@ impl TriggeredStore {
     /// Rows that are not counted.
     fn add_rows(&mut self, batch: &KeyedBatch) {
         let mut groups = Vec::new();
-        take_in(&mut self.table, &self.layout, batch, &mut groups);
+        self.table.locate(&batch.keys, &batch.hashes, batch.panes.as_deref(), &mut groups);
         self.grow();
+        let kept = self.take_note(batch, &mut groups);
+        add(&mut self.table, &self.layout, kept.as_ref().unwrap_or(batch), &groups);
         groups.iter().for_each(|group| self.touch(*group));
     }
 
@@ -184,10 +238,11 @@ impl TriggeredStore {
             Some(order) => batch.take(&order),
             None => batch,
         };
-        let Payload::Raw { columns, diffs } = &batch.payload else { panic!("rows that are counted travel as they are") };
         let mut groups = Vec::new();
         self.table.locate(&batch.keys, &batch.hashes, batch.panes.as_deref(), &mut groups);
         self.grow();
+        let batch = self.take_note(&batch, &mut groups).unwrap_or(batch);
+        let Payload::Raw { columns, diffs } = &batch.payload else { panic!("rows that are counted travel as they are") };
         let add = |table: &mut GroupTable, rows: &[u32]| {
             let of: Vec<u32> = rows.iter().map(|row| groups[*row as usize]).collect();
             let rows = UInt32Array::from(rows.to_vec());
@@ -263,6 +318,9 @@ impl TriggeredStore {
         let closing: Vec<i64> = self.table.panes().skip_while(|end| *end <= before).take_while(|end| *end <= watermark).collect();
         for end in closing {
             for group in self.table.pane_groups(end, false) {
+                if self.firings.by_group[group as usize].standing == Standing::Sealed {
+                    continue;
+                }
                 let fires = self.step(group, Event::Watermark);
                 let state = &mut self.firings.by_group[group as usize];
                 let heard = state.fresh || !(self.firings.purge || self.firings.results.tells_nothing());
@@ -299,18 +357,21 @@ impl TriggeredStore {
     }
 
     /// Groups fire once more.
-    fn fire_next(&mut self, mut due: Vec<Due>, epoch: u64, watermark: i64) {
+    fn fire_next(&mut self, due: Vec<Due>, epoch: u64, watermark: i64) {
+        let lateness = self.layout.window.map(|window| window.lateness_us);
+        self.fire(due, epoch, |end| match lateness {
+            Some(lateness) => end.saturating_add(lateness) <= watermark,
+            None => watermark == i64::MAX,
+        });
+    }
+
+    fn fire(&mut self, mut due: Vec<Due>, epoch: u64, is_final: impl Fn(i64) -> bool) {
         for (group, _, revision) in &mut due {
             let state = &mut self.firings.by_group[*group as usize];
             state.revision += 1;
             state.fresh = false;
             *revision = state.revision;
         }
-        let lateness = self.layout.window.map(|window| window.lateness_us);
-        let is_final = |end: i64| match lateness {
-            Some(lateness) => end.saturating_add(lateness) <= watermark,
-            None => watermark == i64::MAX,
-        };
         self.firings.put_out(&mut self.table, &due, is_final, epoch);
     }
 
@@ -344,24 +405,36 @@ impl TriggeredStore {
         self.firings.results.output(key_columns, lines)
     }
 
-    /// Forgets groups that have gone and windows that no row can reach.
-    fn settle(&mut self, gone: &[u32], watermark: i64) {
-        let width = self.trigger.words();
-        let mut over = gone.to_vec();
+    /// Forgets groups that have gone, what sealed ones had, and windows that no row can reach.
+    fn settle(&mut self, Closing { gone, sealed, .. }: &Closing, watermark: i64) {
         let ended = self.ended(watermark);
-        ended.iter().for_each(|end| over.extend(self.table.pane_groups(*end, false)));
-        for group in &over {
-            let at = *group as usize;
-            self.firings.forget(*group);
-            self.words[at * width..(at + 1) * width].fill(0);
+        let ended_groups = ended.iter().flat_map(|end| self.table.pane_groups(*end, false));
+        let over: Vec<u32> = gone.iter().copied().chain(ended_groups).collect();
+        over.iter().chain(sealed).for_each(|group| self.forget(*group));
+        sealed.iter().for_each(|group| self.firings.by_group[*group as usize].standing = Standing::Sealed);
+        self.table.clear(sealed);
+        if let Some(limited) = &mut self.limited {
+            limited.leave(gone);
         }
         self.table.release(gone);
         ended.iter().for_each(|end| self.table.release_pane(*end));
-        if !over.is_empty() {
+        if !over.is_empty() || !sealed.is_empty() {
             self.fresh.retain(|group| self.firings.by_group[*group as usize].listed);
             let groups = self.table.groups();
             self.firings.truncate(groups);
-            self.words.truncate(groups * width);
+            self.words.truncate(groups * self.trigger.words());
+            if let Some(came) = &mut self.came {
+                came.truncate(groups);
+            }
+        }
+    }
+
+    fn forget(&mut self, group: u32) {
+        let (at, width) = (group as usize, self.trigger.words());
+        self.firings.forget(group);
+        self.words[at * width..(at + 1) * width].fill(0);
+        if let Some(came) = &mut self.came {
+            came[at] = 0;
         }
     }
 
@@ -372,7 +445,8 @@ impl TriggeredStore {
     pub(super) fn bytes(&self) -> usize {
         let waiting: usize = self.waiting.values().flatten().map(KeyedBatch::bytes).sum();
         let words = self.words.capacity() * 8 + self.fresh.capacity() * 4;
-        self.table.bytes() + waiting + words + self.firings.bytes()
+        let limited = self.limited.as_ref().map_or(0, |limited| limited.bytes()) + self.came.as_ref().map_or(0, |came| came.capacity() * 8);
+        self.table.bytes() + waiting + words + limited + self.firings.bytes()
     }
 }
 

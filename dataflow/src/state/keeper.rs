@@ -9,7 +9,50 @@ use std::collections::VecDeque;
 use tidemark_planner::plan::{AtLimit, EvictBy, StateLimits};
 
 use super::group_table::GroupTable;
+use super::key_rows::KeyRows;
 use super::key_table::{KeyTable, Stretch};
+
+/// What the keeper asks of the groups it judges.
+pub trait Groups {
+    /// One more than the greatest number of a group.
+    fn slots(&self) -> usize;
+    /// The rows that a group has.
+    fn rows(&self, group: u32) -> i64;
+    /// Bytes of memory that all groups take.
+    fn bytes(&self) -> usize;
+    /// Sorts groups by the end of their window, then by key.
+    fn sort(&self, groups: &mut Vec<u32>);
+    /// The keys of groups. `None` for no groups.
+    fn keys(&self, groups: &[u32]) -> Option<KeyRows>;
+    /// The hashes of the keys of groups.
+    fn hashes(&self, groups: &[u32]) -> Vec<u64>;
+}
+
+impl Groups for GroupTable {
+    fn slots(&self) -> usize {
+        self.groups()
+    }
+
+    fn rows(&self, group: u32) -> i64 {
+        self.rows(group)
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes()
+    }
+
+    fn sort(&self, groups: &mut Vec<u32>) {
+        self.sort(groups);
+    }
+
+    fn keys(&self, groups: &[u32]) -> Option<KeyRows> {
+        self.keys(groups)
+    }
+
+    fn hashes(&self, groups: &[u32]) -> Vec<u64> {
+        self.hashes(groups)
+    }
+}
 
 /// Why a group goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -176,7 +219,7 @@ impl Keeper {
 
     /// Ends an epoch: `touched` are the groups that rows came for, by window and key, each once; `now` is what the clock shows. Groups that
     /// the judgement names have gone, for the keeper.
-    pub fn close(&mut self, table: &GroupTable, touched: &[u32], now: i64) -> Judgement {
+    pub fn close(&mut self, table: &impl Groups, touched: &[u32], now: i64) -> Judgement {
         self.round += 1;
         let fresh = self.note(table, touched, now);
         let mut judgement = Judgement::default();
@@ -189,8 +232,8 @@ impl Keeper {
     }
 
     /// Takes note of the rows that came; returns the groups that are new.
-    fn note(&mut self, table: &GroupTable, touched: &[u32], now: i64) -> Vec<u32> {
-        let slots = table.groups().max(self.members.len());
+    fn note(&mut self, table: &impl Groups, touched: &[u32], now: i64) -> Vec<u32> {
+        let slots = table.slots().max(self.members.len());
         self.members.resize(slots, Member::default());
         let mut fresh = Vec::new();
         for group in touched {
@@ -238,16 +281,12 @@ impl Keeper {
     fn expire(&mut self, now: i64, us: i64, reason: Reason, judgement: &mut Judgement) {
         let queue = if reason == Reason::Idle { &mut self.recent } else { &mut self.oldest };
         let Some(queue) = queue else { return };
+        // The time of those that came before the clock showed anything begins now.
+        queue.iter_mut().take_while(|stamp| stamp.at == UNKNOWN).for_each(|stamp| stamp.at = now);
         while let Some(stamp) = queue.front().copied() {
             let member = &mut self.members[stamp.group as usize];
             let since = if reason == Reason::Idle { member.touched } else { member.born };
             let current = member.here && member.generation == stamp.generation && since == stamp.round;
-            if current && stamp.at == UNKNOWN {
-                // It came before the clock showed anything: its time begins now.
-                queue.pop_front();
-                queue.push_back(Stamp { at: now, ..stamp });
-                continue;
-            }
             if current && stamp.at.saturating_add(us) > now {
                 break;
             }
@@ -259,11 +298,11 @@ impl Keeper {
     }
 
     /// Groups that are too many.
-    fn numbers(&mut self, table: &GroupTable, touched: &[u32], fresh: &[u32], judgement: &mut Judgement) {
+    fn numbers(&mut self, table: &impl Groups, touched: &[u32], fresh: &[u32], judgement: &mut Judgement) {
         if let Some(limit) = self.limits.max_rows_per_group {
             for group in touched {
                 let rows = table.rows(*group).unsigned_abs();
-                if rows > limit {
+                if rows > limit && !self.members[*group as usize].leaving {
                     match self.limits.at_limit {
                         AtLimit::Fail => return pass(judgement, Reason::Rows, limit, rows),
                         AtLimit::Refuse | AtLimit::Evict(_) => self.go(*group, Reason::Rows, judgement),
@@ -278,7 +317,7 @@ impl Keeper {
             self.all_groups(table, fresh, limit, limit, Reason::Groups, judgement);
         }
         if let Some(limit) = self.limits.max_bytes {
-            let (bytes, slots) = ((table.bytes() + self.bytes()) as u64, table.groups().max(1) as u64);
+            let (bytes, slots) = ((table.bytes() + self.bytes()) as u64, table.slots().max(1) as u64);
             if bytes > limit {
                 // Memory is not given back group by group: as many may stay as take the limit on average.
                 let most = u64::try_from(u128::from(limit) * u128::from(slots) / u128::from(bytes)).unwrap_or(u64::MAX);
@@ -292,7 +331,7 @@ impl Keeper {
         }
     }
 
-    fn windows_per_key(&mut self, table: &GroupTable, fresh: &[u32], limit: u64, judgement: &mut Judgement) {
+    fn windows_per_key(&mut self, table: &impl Groups, fresh: &[u32], limit: u64, judgement: &mut Judgement) {
         let mut keys: Vec<u32> = fresh.iter().map(|group| self.members[*group as usize].key).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -314,7 +353,7 @@ impl Keeper {
         }
     }
 
-    fn all_groups(&mut self, table: &GroupTable, fresh: &[u32], most: u64, limit: u64, reason: Reason, judgement: &mut Judgement) {
+    fn all_groups(&mut self, table: &impl Groups, fresh: &[u32], most: u64, limit: u64, reason: Reason, judgement: &mut Judgement) {
         let staying = self.live - judgement.leaving.len() - judgement.refused.len();
         let over = staying.saturating_sub(usize::try_from(most).unwrap_or(usize::MAX));
         if over == 0 {
@@ -351,7 +390,7 @@ impl Keeper {
     }
 
     /// So many of some groups go, or are refused, by the policy.
-    fn choose(&mut self, table: &GroupTable, groups: Vec<u32>, over: usize, reason: Reason, judgement: &mut Judgement) {
+    fn choose(&mut self, table: &impl Groups, groups: Vec<u32>, over: usize, reason: Reason, judgement: &mut Judgement) {
         let members = &self.members;
         let rank = |group: u32| -> (i64, u64) {
             match self.limits.at_limit {
@@ -405,7 +444,7 @@ fn pass(judgement: &mut Judgement, reason: Reason, limit: u64, found: u64) {
 }
 
 /// The first `count` of groups by rank; equals by window and key, or from behind by them.
-fn first(table: &GroupTable, mut groups: Vec<u32>, count: usize, rank: impl Fn(u32) -> (i64, u64), from_behind: bool) -> Vec<u32> {
+fn first(table: &impl Groups, mut groups: Vec<u32>, count: usize, rank: impl Fn(u32) -> (i64, u64), from_behind: bool) -> Vec<u32> {
     if count == 0 || groups.is_empty() {
         return Vec::new();
     }

@@ -28,10 +28,12 @@ impl Lowering<'_> {
         self.use_state(request);
         let span = request.span.unwrap_or(scope.span);
         let refuse = |code: &'static str, message: &str, help: &str| Err(vec![PlanError::new(code, message, span).help(help)]);
-        let triggered = emit == Emit::Triggered;
+        // The rows of a firing that purges stay out, whatever becomes of the window.
+        let purges =
+            emit == Emit::Triggered && grouped.and_then(|grouped| grouped.window.firing.as_ref()).is_some_and(|firing| firing.purge);
         let session = grouped.is_some_and(|grouped| matches!(grouped.window.kind, WindowKind::Session { .. }));
         let of_rows = grouped.is_some_and(|grouped| matches!(grouped.window.kind, WindowKind::Rows { .. }));
-        let evicted = request.evicted.unwrap_or(Evicted::Retract);
+        let evicted = request.evicted.unwrap_or(if purges { Evicted::Forget } else { Evicted::Retract });
         let mut limits = StateLimits {
             ttl_us: request.ttl_us,
             max_age_us: request.max_age_us,
@@ -44,22 +46,13 @@ impl Lowering<'_> {
             evicted,
         };
         let only_adds = input.props.changelog == ChangelogKind::AppendOnly;
-        if session || triggered || !only_adds && evicted != Evicted::Seal {
-            // A session or window with a trigger ends by itself, and a group of rows that are taken back goes with its rows.
+        if !only_adds && (session || evicted != Evicted::Seal) {
+            // A group of rows that are taken back goes with its rows.
             limits.ttl_us = None;
             limits.max_age_us = None;
         }
         if !limits.counts() {
             limits.at_limit = AtLimit::Fail;
-        } else if (session || triggered) && limits.at_limit != AtLimit::Fail {
-            let what = if session { "sessions" } else { "windows with a trigger" };
-            return Err(self.not_yet(&format!("letting {what} go at a limit is"), span, "Say 'state.at_limit' = 'fail'."));
-        } else if (session || triggered) && (limits.max_windows_per_key.is_some() || limits.max_rows_per_group.is_some()) {
-            return Err(self.not_yet(
-                "a limit for each session, or window with a trigger, is",
-                span,
-                "Limit all of them: 'state.max_groups'.",
-            ));
         }
         if !limits.loses() && !limits.counts() {
             return Ok(None);
@@ -75,6 +68,13 @@ impl Lowering<'_> {
             let way_out = "Say 'state.at_limit' = 'fail', or limit the keys with 'state.max_groups'.";
             return Err(self.not_yet("letting keys of windows of so many rows go by their memory is", span, way_out));
         }
+        if !only_adds && session && limits.loses() {
+            return refuse(
+                "plan::state_limit",
+                "sessions that go, over rows that may be taken back after that",
+                "Limit the query that these rows come from, or let the run fail with 'state.at_limit' = 'fail'.",
+            );
+        }
         if !only_adds && limits.loses() && (evicted != Evicted::Seal || limits.at_limit == AtLimit::Refuse) {
             return refuse(
                 "plan::state_limit",
@@ -83,7 +83,15 @@ impl Lowering<'_> {
                  'state.at_limit' = 'fail'.",
             );
         }
-        if limits.loses() && grouped.is_some() && evicted == Evicted::Forget && limits.at_limit != AtLimit::Refuse {
+        let goes = limits.ttl_us.is_some() || limits.max_age_us.is_some() || matches!(limits.at_limit, AtLimit::Evict(_));
+        if goes && purges && evicted == Evicted::Retract {
+            return refuse(
+                "plan::state_limit",
+                "results of a trigger that purges are not taken back",
+                "Say 'state.evicted' = 'forget': a later row begins the window anew; or 'seal': later rows of the window are dropped.",
+            );
+        }
+        if goes && grouped.is_some() && evicted == Evicted::Forget && !purges {
             return refuse(
                 "plan::state_limit",
                 "a window that begins anew would have two results",
@@ -97,7 +105,7 @@ impl Lowering<'_> {
                 "Say 'state.at_limit' = 'largest' with 'state.evicted' = 'seal': the group's result stays, and its later rows are dropped.",
             );
         }
-        if emit != Emit::Changes && grouped.is_none() {
+        if emit == Emit::Final && grouped.is_none() {
             return Err(self.not_yet(
                 "limiting groups that come out at the end of the input is",
                 span,

@@ -24,3 +24,8 @@ EXPLAIN SELECT k, v FROM t EXCEPT SELECT k, v FROM plain OPTIONS ('state.ttl' = 
 EXPLAIN SELECT t.k, p.v FROM t JOIN plain AS p ON t.k = p.k OPTIONS ('state.max_bytes' = 1000000);
 ----
 EXPLAIN SELECT k, sum(v) OVER (PARTITION BY k ORDER BY v) AS total FROM plain OPTIONS ('state.max_bytes' = 1000000);
+----
+EXPLAIN SELECT k, window_end, sum(v) AS total FROM t WINDOW TUMBLING(5m) TRIGGER EVERY 2 RECORDS FIRE AND PURGE GROUP BY k
+OPTIONS ('state.max_windows_per_key' = 10, 'state.at_limit' = 'lfu', 'state.ttl' = '1d');
+----
+EXPLAIN SELECT k, window_start, sum(v) AS total FROM t WINDOW SESSION(5m) GROUP BY k OPTIONS ('state.max_groups' = 10, 'state.at_limit' = 'lru', 'state.evicted' = 'seal');

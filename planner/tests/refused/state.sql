@@ -24,7 +24,7 @@ SELECT k, sum(v) FROM t GROUP BY k OPTIONS ('state.max_rows_per_group' = 10, 'st
 ----
 SELECT k, sum(v) FROM plain GROUP BY k OPTIONS ('state.ttl' = '1h', 'state.time' = 'event');
 ----
-SELECT k, sum(v) FROM t WINDOW SESSION(5m) GROUP BY k OPTIONS ('state.max_groups' = 10, 'state.at_limit' = 'lru');
+SELECT k, sum(v) FROM t WINDOW SESSION(5m) GROUP BY k OPTIONS ('state.max_groups' = 10, 'state.at_limit' = 'lru', 'state.evicted' = 'forget');
 ----
 SELECT k, array_agg(v) FROM t GROUP BY k OPTIONS ('state.ttl' = '1h');
 ----
@@ -39,3 +39,5 @@ SELECT k, sum(v) OVER (PARTITION BY k ORDER BY v) FROM t OPTIONS ('state.ttl' = 
 SELECT k, v FROM t INTERSECT SELECT k, v FROM plain OPTIONS ('state.ttl' = '1h', 'state.time' = 'event');
 ----
 SELECT t.k, p.v FROM t JOIN plain AS p ON t.k = p.k OPTIONS ('state.max_bytes' = 1000000, 'state.at_limit' = 'lru');
+----
+SELECT k, window_end, sum(v) FROM t WINDOW TUMBLING(5m) TRIGGER EVERY 2 RECORDS FIRE AND PURGE GROUP BY k OPTIONS ('state.ttl' = '1h', 'state.evicted' = 'retract');
