@@ -242,7 +242,22 @@ impl Settings {
     pub(crate) fn state(&self, own: &[OptionSetting]) -> Result<Option<StateRequest>, Vec<PlanError>> {
         let mut errors = Vec::new();
         let mut settings = self.clone();
+        let mut ttl_of = Vec::new();
         for option in own {
+            if let Some(relation) = option.key.strip_prefix("state.ttl.").filter(|name| !name.is_empty()) {
+                match parse_us(&option.value.trim().to_lowercase()) {
+                    Ok(us) if us > 0 => ttl_of.push((relation.to_lowercase(), us, option.key_span)),
+                    _ => errors.push(
+                        PlanError::new(
+                            "plan::wrong_setting",
+                            format!("the time-to-live of \"{relation}\" cannot be \"{}\"", option.value),
+                            option.value_span,
+                        )
+                        .label("a length of time above zero expected, such as 1h"),
+                    ),
+                }
+                continue;
+            }
             let known = Self::spec(&option.key, None).is_ok_and(|spec| spec.name.starts_with("state."));
             let set = if known {
                 settings.set(&option.key, &option.value, Some(option.key_span), Some(option.value_span))
@@ -267,6 +282,7 @@ impl Settings {
         let number = |name| settings.given(name).and_then(|text| text.parse().ok());
         let request = StateRequest {
             ttl_us: us("state.ttl"),
+            ttl_of,
             max_age_us: us("state.max_age"),
             event_time: settings.given("state.time") == Some("event"),
             max_groups: number("state.max_groups"),

@@ -106,7 +106,7 @@ impl Lowering<'_> {
             draft.plan.retractable = !append_only;
         }
         let aggregates: Vec<AggregatePlan> = drafts.into_iter().map(|draft| draft.plan).collect();
-        let limits = self.group_limits(&input, grouped.as_ref(), !key_plans.is_empty(), emit, scope)?;
+        let limits = self.group_limits(&input, df_schema, grouped.as_ref(), !key_plans.is_empty(), emit, scope)?;
         let state = self.state(&input, grouped.as_ref(), &aggregates, emit, limits.as_deref(), scope)?;
 
         let mut grouped = grouped;

@@ -76,7 +76,8 @@ impl Lowering<'_> {
         } else {
             time_bound::bounds([&left, &right], &condition.on, condition.residual.as_ref())
         };
-        let ttl = if null_aware || in_recursion { None } else { self.join_ttl([&left, &right], &bounds, kind, scope)? };
+        let ttl =
+            if null_aware || in_recursion { None } else { self.join_ttl([&left, &right], [left_plan, right_plan], &bounds, kind, scope)? };
         let (condition, bounds) = match ttl {
             None => (condition, bounds),
             Some(ttl) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::IntervalMonthDayNano;
 use datafusion_common::ScalarValue;
-use datafusion_expr::Operator;
+use datafusion_expr::{LogicalPlan, Operator};
 use datafusion_physical_expr::expressions::{BinaryExpr, Literal};
 
 use super::expr::{Physical, column};
@@ -19,19 +19,33 @@ use crate::plan::{ChangelogKind, Evicted, JoinKind};
 /// Which side's rows go so long after they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct JoinTtl {
-    us: i64,
-    left: bool,
-    right: bool,
+    left: Option<i64>,
+    right: Option<i64>,
 }
 
 impl Lowering<'_> {
     /// What a time-to-live does for a join that nothing else bounds.
-    pub(super) fn join_ttl(&mut self, rels: [&Rel; 2], bounds: &Bounds, kind: JoinKind, scope: &QueryScope) -> Result<Option<JoinTtl>> {
+    pub(super) fn join_ttl(
+        &mut self,
+        rels: [&Rel; 2],
+        plans: [&LogicalPlan; 2],
+        bounds: &Bounds,
+        kind: JoinKind,
+        scope: &QueryScope,
+    ) -> Result<Option<JoinTtl>> {
         let Some(request) = &scope.state else { return Ok(None) };
         let grows = |rel: &Rel, bounded: bool| !rel.props.bounded && !bounded && !self.is_per_key(rel.base);
         let [left, right] = [grows(rels[0], bounds.left.is_some()), grows(rels[1], bounds.right.is_some())];
         let only_add = rels.iter().all(|rel| rel.props.changelog == ChangelogKind::AppendOnly);
-        let Some(us) = request.ttl_us.filter(|_| (left || right) && only_add) else { return Ok(None) };
+        let said = plans.map(|plan| request.ttl_of(plan.schema()));
+        let own = [0, 1].map(|side| said[side].as_ref().map(|(us, _)| *us).or(request.ttl_us));
+        // A side that ends by itself is kept whole, unless it is named.
+        let left_us = own[0].filter(|_| left || said[0].is_some());
+        let right_us = own[1].filter(|_| right || said[1].is_some());
+        if !(left || right) || !only_add || left_us.or(right_us).is_none() {
+            return Ok(None);
+        }
+        said.into_iter().flatten().for_each(|(_, places)| self.ttl_used.extend(places));
         let span = request.span.unwrap_or(scope.span);
         self.use_state(request);
         if request.event_time {
@@ -44,7 +58,8 @@ impl Lowering<'_> {
         }
         // Rows without a match are told by what the other side keeps, so both sides keep for as long.
         let both = kind != JoinKind::Inner || bounds.left.is_some() || bounds.right.is_some();
-        Ok(Some(JoinTtl { us, left: left || both, right: right || both }))
+        let other = |us: Option<i64>, of: Option<i64>, other: Option<i64>| us.or_else(|| of.or(other).filter(|_| both));
+        Ok(Some(JoinTtl { left: other(left_us, own[0], right_us), right: other(right_us, own[1], left_us) }))
     }
 }
 
@@ -52,21 +67,17 @@ impl JoinTtl {
     /// The condition over both sides' columns, left's first; the last column of each is its arrival.
     pub(super) fn condition(self, widths: [usize; 2]) -> Vec<Physical> {
         let [left, right] = [column(ARRIVAL, widths[0] - 1), column(ARRIVAL, widths[0] + widths[1] - 1)];
-        let days = i32::try_from(self.us / 86_400_000_000).unwrap_or(i32::MAX);
-        let nanoseconds = (self.us % 86_400_000_000) * 1_000;
-        let interval = IntervalMonthDayNano { months: 0, days, nanoseconds };
-        let before = |early: &Physical, late: &Physical| -> Physical {
+        let before = |early: &Physical, late: &Physical, us: i64| -> Physical {
+            let days = i32::try_from(us / 86_400_000_000).unwrap_or(i32::MAX);
+            let nanoseconds = (us % 86_400_000_000) * 1_000;
+            let interval = IntervalMonthDayNano { months: 0, days, nanoseconds };
             let interval = Arc::new(Literal::new(ScalarValue::IntervalMonthDayNano(Some(interval))));
             let until = Arc::new(BinaryExpr::new(Arc::clone(early), Operator::Plus, interval));
             Arc::new(BinaryExpr::new(Arc::clone(late), Operator::Lt, until))
         };
         let mut all = Vec::new();
-        if self.left {
-            all.push(before(&left, &right));
-        }
-        if self.right {
-            all.push(before(&right, &left));
-        }
+        all.extend(self.left.map(|us| before(&left, &right, us)));
+        all.extend(self.right.map(|us| before(&right, &left, us)));
         all
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use datafusion_common::DFSchema;
+
 use super::aggregate::Grouped;
 use super::relation::Rel;
 use super::{Lowering, Result};
@@ -15,6 +17,7 @@ impl Lowering<'_> {
     pub(super) fn group_limits(
         &mut self,
         input: &Rel,
+        names: &DFSchema,
         grouped: Option<&Grouped>,
         keyed: bool,
         emit: Emit,
@@ -26,6 +29,10 @@ impl Lowering<'_> {
             return Ok(None);
         }
         self.use_state(request);
+        let ttl_us = request.ttl_of(names).map(|(us, places)| {
+            self.ttl_used.extend(places);
+            us
+        });
         let span = request.span.unwrap_or(scope.span);
         let refuse = |code: &'static str, message: &str, help: &str| Err(vec![PlanError::new(code, message, span).help(help)]);
         // The rows of a firing that purges stay out, whatever becomes of the window.
@@ -35,7 +42,7 @@ impl Lowering<'_> {
         let of_rows = grouped.is_some_and(|grouped| matches!(grouped.window.kind, WindowKind::Rows { .. }));
         let evicted = request.evicted.unwrap_or(if purges { Evicted::Forget } else { Evicted::Retract });
         let mut limits = StateLimits {
-            ttl_us: request.ttl_us,
+            ttl_us: ttl_us.or(request.ttl_us),
             max_age_us: request.max_age_us,
             clock: StateClock::Processing,
             max_groups: request.max_groups,
@@ -156,6 +163,12 @@ impl Lowering<'_> {
 
     /// Refuses options of a query that nothing in it can do.
     pub(super) fn refuse_unused_state(&self, scope: &QueryScope) -> Result<()> {
+        let unused = scope.state.iter().flat_map(|request| &request.ttl_of).find(|(.., span)| !self.ttl_used.contains(span));
+        if let Some((name, _, span)) = unused {
+            let message = format!("no join or aggregate of this query keeps rows of \"{name}\" for a while");
+            let help = "Name a relation by its alias, or leave it out: what ends by itself, or is bounded by time, needs no time-to-live.";
+            return Err(vec![PlanError::new("plan::unused_options", message, *span).help(help)]);
+        }
         match scope.state.as_ref().and_then(|request| request.span) {
             Some(span) if !self.state_used.contains(&span) => {
                 let error = PlanError::new("plan::unused_options", "nothing in this query keeps state that these options bound", span);

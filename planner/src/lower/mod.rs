@@ -80,6 +80,8 @@ pub(crate) struct Lowering<'a> {
     corrects: bool,
     /// Where options of queries were written that something does.
     state_used: BTreeSet<Span>,
+    /// Places that say the time-to-live of a relation which something keeps rows of.
+    ttl_used: BTreeSet<Span>,
     recursions: recursion::Recursions,
     /// What is allowed, and worth knowing.
     warnings: Vec<PlanError>,
@@ -101,6 +103,7 @@ impl<'a> Lowering<'a> {
             unused_clauses: vec![],
             corrects: false,
             state_used: BTreeSet::new(),
+            ttl_used: BTreeSet::new(),
             recursions: recursion::Recursions::default(),
             warnings: vec![],
             join_order: None,

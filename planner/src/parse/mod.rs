@@ -14,6 +14,7 @@ mod dialect;
 mod durations;
 mod each_join;
 mod function;
+mod hints;
 mod line_index;
 mod on_error;
 mod options;

@@ -18,7 +18,7 @@ use super::dialect::StreamingDialect;
 use super::tokens::Tok;
 use super::window_clause::{self, WindowClause};
 use super::within::{self, Withins};
-use super::{durations, options, spellings, syntax_error, window_call, windows};
+use super::{durations, hints, options, spellings, syntax_error, window_call, windows};
 use crate::error::nearest;
 use crate::statement::{EmitClause, OptionSetting, Query};
 use crate::{PlanError, Span};
@@ -46,7 +46,16 @@ pub(super) fn take_query(cursor: &mut Cursor<'_>, errors: &mut Vec<PlanError>) -
             errors.append(&mut wrong);
             Err(last)
         }
-        None => Ok(Query { body, emit: taken.emit, allow_unbounded_state: taken.allow_unbounded_state, options: taken.options, span }),
+        None => {
+            let mut twice = Vec::new();
+            taken.hints.into_iter().for_each(|hint| options::push(&mut taken.options, hint, &mut twice));
+            match twice.pop() {
+                Some(error) => Err(error),
+                None => {
+                    Ok(Query { body, emit: taken.emit, allow_unbounded_state: taken.allow_unbounded_state, options: taken.options, span })
+                }
+            }
+        }
     }
 }
 
@@ -156,6 +165,7 @@ struct Extraction {
     emit: Option<(EmitClause, Span)>,
     allow_unbounded_state: bool,
     options: Vec<OptionSetting>,
+    hints: Vec<OptionSetting>,
 }
 
 const WINDOW_CALLS: [&str; 9] =
@@ -180,6 +190,10 @@ impl Extraction {
             let Some(level) = levels.last_mut() else { break };
             if before.is_some_and(|before| before.is("JOIN")) {
                 level.joined = Some(tok.token.span.start);
+            }
+            if hints::begins(&cursor) {
+                self.hints.extend(hints::take(&mut cursor)?);
+                continue;
             }
             if tok.opens() {
                 let window_call = before.is_some_and(|before| before.is_any(&WINDOW_CALLS) || is_window_part(before));

@@ -3,6 +3,7 @@
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::dialect::StreamingDialect;
+use super::hints;
 use super::line_index::LineIndex;
 use crate::{PlanError, Span};
 
@@ -62,7 +63,13 @@ pub(super) fn statements(lines: &LineIndex<'_>, errors: &mut Vec<PlanError>) -> 
     let mut bytes = lines.ascending();
     for token in raw {
         match token.token {
-            Token::Whitespace(_) | Token::EOF => {}
+            Token::Whitespace(_) => {
+                if let Some(last) = statements.last_mut() {
+                    let words = hints::words(&token, last.last());
+                    last.extend(words.into_iter().map(|token| Tok { span: bytes(token.span), token }));
+                }
+            }
+            Token::EOF => {}
             Token::SemiColon => statements.push(Vec::new()),
             _ => {
                 let span = bytes(token.span);

@@ -29,3 +29,11 @@ EXPLAIN SELECT k, window_end, sum(v) AS total FROM t WINDOW TUMBLING(5m) TRIGGER
 OPTIONS ('state.max_windows_per_key' = 10, 'state.at_limit' = 'lfu', 'state.ttl' = '1d');
 ----
 EXPLAIN SELECT k, window_start, sum(v) AS total FROM t WINDOW SESSION(5m) GROUP BY k OPTIONS ('state.max_groups' = 10, 'state.at_limit' = 'lru', 'state.evicted' = 'seal');
+----
+EXPLAIN SELECT /*+ STATE_TTL('t' = '1h', 'p' = '2h') */ t.k, t.v, p.v AS w FROM t JOIN plain AS p ON t.k = p.k;
+----
+EXPLAIN SELECT /*+ STATE_TTL('p' = '2h') */ DISTINCT t.k, p.v AS w FROM t JOIN plain AS p ON t.k = p.k OPTIONS ('state.ttl' = '1h', 'state.evicted' = 'forget');
+----
+EXPLAIN SELECT /*+ BROADCAST(t) */ /*+ state_ttl('t' = '1d') */ k, sum(v) AS total FROM t GROUP BY k;
+----
+EXPLAIN SELECT k, sum(v) AS total FROM t GROUP BY k OPTIONS ('state.ttl.t' = '1d');

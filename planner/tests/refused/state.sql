@@ -41,3 +41,15 @@ SELECT k, v FROM t INTERSECT SELECT k, v FROM plain OPTIONS ('state.ttl' = '1h',
 SELECT t.k, p.v FROM t JOIN plain AS p ON t.k = p.k OPTIONS ('state.max_bytes' = 1000000, 'state.at_limit' = 'lru');
 ----
 SELECT k, window_end, sum(v) FROM t WINDOW TUMBLING(5m) TRIGGER EVERY 2 RECORDS FIRE AND PURGE GROUP BY k OPTIONS ('state.ttl' = '1h', 'state.evicted' = 'retract');
+----
+SELECT /*+ STATE_TTL('t' = '1h', 'q' = '2h') */ t.k, p.v FROM t JOIN plain AS p ON t.k = p.k;
+----
+SELECT /*+ STATE_TTL('t' = 'soon') */ k, sum(v) FROM t GROUP BY k;
+----
+SELECT /*+ STATE_TTL('t' = '1h', 't' = '2h') */ k, sum(v) FROM t GROUP BY k;
+----
+SELECT /*+ STATE_TTL('t') */ k, sum(v) FROM t GROUP BY k;
+----
+SELECT /*+ STATE_TTL('t' = '1h') */ t.k, p.v FROM t JOIN plain AS p ON t.k = p.k;
+----
+SELECT /*+ STATE_TTL('t' = '1h', 'q' = '2h') */ k, sum(v) FROM t GROUP BY k;
