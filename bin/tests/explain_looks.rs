@@ -69,8 +69,8 @@ fn progress_names_the_row_that_holds_a_window_and_what_would_release_it() {
 
 #[test]
 fn progress_names_the_operator_that_is_at_work() {
-    let rows = "(k BIGINT, v BIGINT) WITH (connector = 'datagen', rows = '40000', fields.k.kind = 'constant', fields.k.value = '0')";
-    // Rows by the billion meet, and almost none comes out.
+    let rows = "(k BIGINT, v BIGINT) WITH (connector = 'datagen', rows = '400000', fields.k.kind = 'constant', fields.k.value = '0')";
+    // Rows by the hundred billion meet, and almost none comes out.
     let sql = format!(
         "CREATE SOURCE a {rows}; CREATE SOURCE b {rows}; EXPLAIN PROGRESS SELECT a.v FROM a JOIN b ON a.k = b.k AND a.v + b.v = 1 EMIT CHANGES"
     );
