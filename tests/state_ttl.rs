@@ -64,7 +64,7 @@ impl Case {
 
     /// What has come out after each step.
     fn answer(&self) -> Vec<BTreeMap<Row, i64>> {
-        let live = |side: usize| self.own[side].or(self.all).unwrap();
+        let live = |side: usize| self.own[side].or(self.all).expect("a side has a time of its own or that of all");
         let meets = |a: &(usize, i64, i64), b: &(usize, i64, i64)| a.1 == b.1 && b.0 < a.0 + live(0) && a.0 < b.0 + live(1);
         let answer = |step: usize| {
             let mut answer: BTreeMap<Row, i64> = BTreeMap::new();
