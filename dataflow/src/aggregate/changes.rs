@@ -18,6 +18,7 @@ use super::keyed_batch::KeyedBatch;
 use super::layout::AggregateLayout;
 use super::limited::{LimitReport, Limited, Standing};
 use super::output::{Emission, GroupError, OUTPUT_ROWS, Output, add, describe};
+use super::waiting::Waiting;
 use crate::state::group_table::GroupTable;
 use crate::state::key_rows::KeyRows;
 
@@ -36,11 +37,9 @@ pub(super) struct ChangesStore {
     old: Vec<Vec<ArrayRef>>,
     old_rows: u32,
     old_errors: BTreeMap<u32, String>,
-    waiting: BTreeMap<u64, Vec<KeyedBatch>>,
+    waiting: Waiting,
     /// The watermark that windows have come out at, where they wait for their end.
     due: Option<i64>,
-    /// No rows of epochs before this one will come.
-    frontier: Option<u64>,
     closing: Option<Closing>,
     even_empty: bool,
     groups: Vec<u32>,
@@ -83,8 +82,7 @@ impl ChangesStore {
             old: Vec::new(),
             old_rows: 0,
             old_errors: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            frontier: None,
+            waiting: Waiting::default(),
             closing: None,
             even_empty,
             groups: Vec::new(),
@@ -99,23 +97,16 @@ impl ChangesStore {
     }
 
     pub(super) fn absorb(&mut self, epoch: u64, batch: KeyedBatch) {
-        if self.frontier == Some(epoch) && self.closing.is_none() {
+        if self.waiting.is_turn(epoch) && self.closing.is_none() {
             self.apply(&batch);
         } else {
-            assert!(self.frontier.is_none_or(|frontier| epoch >= frontier), "rows of epoch {epoch} behind the frontier");
-            self.waiting.entry(epoch).or_default().push(batch);
+            self.waiting.push(epoch, batch);
         }
     }
 
     pub(super) fn advance(&mut self, frontier: u64) {
-        if self.frontier.is_some_and(|known| known >= frontier) {
-            return;
-        }
-        self.frontier = Some(frontier);
-        if self.closing.is_none() && self.waiting.keys().next() == Some(&frontier) {
-            for batch in self.waiting.remove(&frontier).unwrap_or_default() {
-                self.apply(&batch);
-            }
+        for batch in self.waiting.advance(frontier, self.closing.is_some()) {
+            self.apply(&batch);
         }
     }
 
@@ -171,10 +162,8 @@ impl ChangesStore {
 
     pub(super) fn close(&mut self, epoch: u64, watermark: i64) -> Output {
         if self.closing.is_none() {
-            while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= epoch) {
-                for batch in first.remove() {
-                    self.apply(&batch);
-                }
+            for batch in self.waiting.until(epoch).into_iter().flatten() {
+                self.apply(&batch);
             }
             let mut touched = std::mem::take(&mut self.touched);
             let going = self.limit(&touched, epoch, watermark);
@@ -316,11 +305,8 @@ impl ChangesStore {
             }
         };
         // Rows that came in while the closing was under way.
-        self.frontier = self.frontier.max(Some(epoch + 1));
-        if let Some(frontier) = self.frontier
-            && let Some(batches) = self.waiting.remove(&frontier)
-        {
-            batches.iter().for_each(|batch| self.apply(batch));
+        for batch in self.waiting.closed(epoch) {
+            self.apply(&batch);
         }
     }
 
@@ -337,9 +323,8 @@ impl ChangesStore {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let waiting: usize = self.waiting.values().flatten().map(KeyedBatch::bytes).sum();
         let limited = self.limited.as_ref().map_or(0, |limited| limited.bytes());
-        self.table.bytes() + limited + waiting + self.by_group.capacity() * size_of::<GroupState>()
+        self.table.bytes() + limited + self.waiting.bytes() + self.by_group.capacity() * size_of::<GroupState>()
     }
 }
 

@@ -58,6 +58,7 @@ mod test_limits;
 mod test_rows;
 pub mod trigger;
 mod triggered;
+mod waiting;
 mod wire;
 
 pub use keyed_batch::{KeyedBatch, Payload, global_owner};

@@ -25,6 +25,7 @@ use super::layout::AggregateLayout;
 use super::limited::{LimitReport, Limited, Standing};
 use super::output::{Emission, OUTPUT_ROWS, Output};
 use super::triggered::order;
+use super::waiting::Waiting;
 use crate::state::group_states::GroupStates;
 use crate::state::group_table::GroupTable;
 use crate::state::keeper::passed;
@@ -47,7 +48,7 @@ pub(super) struct RowWindowStore {
     standing: Vec<Standing>,
     /// One more than the place of each key's run.
     marks: Vec<u32>,
-    waiting: BTreeMap<u64, Vec<KeyedBatch>>,
+    waiting: Waiting,
     closing: Option<Closing>,
     limited: Option<Box<Limited>>,
     workers: usize,
@@ -107,7 +108,7 @@ impl RowWindowStore {
             begun: layout.states(),
             standing: Vec::new(),
             marks: Vec::new(),
-            waiting: BTreeMap::new(),
+            waiting: Waiting::default(),
             closing: None,
             limited: Limited::new(&layout, workers).map(Box::new),
             layout,
@@ -116,7 +117,7 @@ impl RowWindowStore {
     }
 
     pub(super) fn absorb(&mut self, epoch: u64, batch: KeyedBatch) {
-        self.waiting.entry(epoch).or_default().push(batch);
+        self.waiting.push(epoch, batch);
     }
 
     pub(super) fn close(&mut self, epoch: u64, watermark: i64) -> Output {
@@ -174,8 +175,8 @@ impl RowWindowStore {
     /// The rows up to an epoch in their order, with their keys; without those of sealed keys.
     fn rows_until(&mut self, epoch: u64) -> (KeyedBatch, Vec<u32>) {
         let mut batches = Vec::new();
-        while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= epoch) {
-            let batch = KeyedBatch::concat(&first.remove());
+        for waited in self.waiting.until(epoch) {
+            let batch = KeyedBatch::concat(&waited);
             let ordered = order(&self.layout, &batch);
             batches.push(ordered.map_or(batch.clone(), |order| batch.take(&order)));
         }
@@ -439,9 +440,8 @@ impl RowWindowStore {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let waiting: usize = self.waiting.values().flatten().map(KeyedBatch::bytes).sum();
         let limited = self.limited.as_ref().map_or(0, |limited| limited.bytes());
-        self.keys.bytes() + self.kept.bytes() + self.begun.bytes() + waiting + limited + self.marks.capacity() * 5
+        self.keys.bytes() + self.kept.bytes() + self.begun.bytes() + self.waiting.bytes() + limited + self.marks.capacity() * 5
     }
 }
 

@@ -5,7 +5,6 @@
 //! Late rows wait until the watermark has passed theirs: until then a session may come to hold them (see [`super::session`]).
 //! Limits look at sessions as the rows of an epoch leave them, when those that are over are known.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, UInt32Array};
@@ -24,6 +23,7 @@ use super::session_instants::Instants;
 use super::session_limits::{Going, SessionLimits};
 use super::session_triggers::{Lines, SessionTriggers};
 use super::sessions::{Sessions, by_key, came_of, times_of};
+use super::waiting::Waiting;
 
 #[derive(Debug)]
 pub(super) struct SessionStore {
@@ -44,8 +44,7 @@ pub(super) struct SessionStore {
     /// Those of them that are wanted.
     homeless: Vec<KeyedBatch>,
     /// Rows of epochs that are not current, under EMIT CHANGES.
-    waiting: BTreeMap<u64, Vec<KeyedBatch>>,
-    frontier: Option<u64>,
+    waiting: Waiting,
     closing: Option<Closing>,
     closed: i64,
     /// Keys of sessions that a limit has let go in the epoch.
@@ -99,8 +98,7 @@ impl SessionStore {
             late: Vec::new(),
             too_late: LateRows::default(),
             homeless: Vec::new(),
-            waiting: BTreeMap::new(),
-            frontier: None,
+            waiting: Waiting::default(),
             closing: None,
             closed: i64::MIN,
             left_keys: Vec::new(),
@@ -128,22 +126,17 @@ impl SessionStore {
 
     pub(super) fn absorb(&mut self, epoch: u64, batch: KeyedBatch) {
         // Where a trigger speaks, the ticks up to an epoch come before its rows.
-        let now = self.frontier == Some(epoch) && self.closing.is_none() && self.triggers.is_none();
+        let now = self.waiting.is_turn(epoch) && self.closing.is_none() && self.triggers.is_none();
         if now || !self.waits() && self.triggers.is_none() {
             self.apply(batch);
         } else {
-            assert!(self.frontier.is_none_or(|frontier| epoch >= frontier), "rows of epoch {epoch} behind the frontier");
-            self.waiting.entry(epoch).or_default().push(batch);
+            self.waiting.push(epoch, batch);
         }
     }
 
     pub(super) fn advance(&mut self, frontier: u64) {
-        if !self.waits() || self.frontier.is_some_and(|known| known >= frontier) {
-            return;
-        }
-        self.frontier = Some(frontier);
-        if self.closing.is_none() && self.waiting.keys().next() == Some(&frontier) {
-            for batch in self.waiting.remove(&frontier).unwrap_or_default() {
+        if self.waits() {
+            for batch in self.waiting.advance(frontier, self.closing.is_some()) {
                 self.apply(batch);
             }
         }
@@ -281,8 +274,7 @@ impl SessionStore {
             if let Some(triggers) = &mut self.triggers {
                 triggers.begin(&mut self.sessions, epoch);
             }
-            while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= epoch) {
-                let mut batches = first.remove();
+            for mut batches in self.waiting.until(epoch) {
                 if let Some(triggers) = &self.triggers {
                     batches = triggers.in_order(batches);
                 }
@@ -541,11 +533,8 @@ impl SessionStore {
         self.closed = self.closed.max(watermark);
         if self.waits() {
             // Rows that came in while the closing was under way.
-            self.frontier = self.frontier.max(Some(epoch + 1));
-            if let Some(frontier) = self.frontier
-                && let Some(batches) = self.waiting.remove(&frontier)
-            {
-                batches.into_iter().for_each(|batch| self.apply(batch));
+            for batch in self.waiting.closed(epoch) {
+                self.apply(batch);
             }
         }
     }
@@ -580,7 +569,7 @@ impl SessionStore {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let batches = self.waiting.values().flatten().chain(&self.late).map(KeyedBatch::bytes).sum::<usize>();
+        let batches = self.waiting.bytes() + self.late.iter().map(KeyedBatch::bytes).sum::<usize>();
         let triggers = self.triggers.as_ref().map_or(0, |triggers| triggers.bytes());
         let limits = self.limits.as_ref().map_or(0, |limits| limits.bytes());
         limits + triggers + batches + self.sessions.bytes() + self.instants.as_ref().map_or(0, Instants::bytes)

@@ -24,6 +24,7 @@ use super::layout::AggregateLayout;
 use super::output::{Emission, Ends, OUTPUT_ROWS, Output, take_in};
 use super::pane_blocks::{PaneBlocks, add_pane};
 use super::panes::Panes;
+use super::waiting::Waiting;
 use crate::state::group_states::GroupStates;
 use crate::state::group_table::{Found, GroupTable};
 use crate::state::key_rows::KeyRows;
@@ -39,9 +40,7 @@ pub(super) struct SlidingStore {
     kept: Kept,
     /// What the epoch brought.
     came: Rows,
-    waiting: BTreeMap<u64, Vec<KeyedBatch>>,
-    /// No rows of epochs before this one will come.
-    frontier: Option<u64>,
+    waiting: Waiting,
     /// The watermark that windows were closed at.
     closed: i64,
     running: Running,
@@ -151,8 +150,7 @@ impl SlidingStore {
             waits: layout.emit == Emit::Final,
             kept: Kept { subtracts: rows.panes.invertible(), rows, blocks: PaneBlocks::new(&layout, window.panes) },
             came: Rows::new(&layout),
-            waiting: BTreeMap::new(),
-            frontier: None,
+            waiting: Waiting::default(),
             closed: i64::MIN,
             running: Running { table: layout.table(), presence: Vec::new(), at: i64::MIN, open: None },
             closing: None,
@@ -162,23 +160,16 @@ impl SlidingStore {
     }
 
     pub(super) fn absorb(&mut self, epoch: u64, batch: KeyedBatch) {
-        if self.frontier == Some(epoch) && self.closing.is_none() {
+        if self.waiting.is_turn(epoch) && self.closing.is_none() {
             self.apply(&batch);
         } else {
-            assert!(self.frontier.is_none_or(|frontier| epoch >= frontier), "rows of epoch {epoch} behind the frontier");
-            self.waiting.entry(epoch).or_default().push(batch);
+            self.waiting.push(epoch, batch);
         }
     }
 
     pub(super) fn advance(&mut self, frontier: u64) {
-        if self.frontier.is_some_and(|known| known >= frontier) {
-            return;
-        }
-        self.frontier = Some(frontier);
-        if self.closing.is_none() && self.waiting.keys().next() == Some(&frontier) {
-            for batch in self.waiting.remove(&frontier).unwrap_or_default() {
-                self.apply(&batch);
-            }
+        for batch in self.waiting.advance(frontier, self.closing.is_some()) {
+            self.apply(&batch);
         }
     }
 
@@ -189,10 +180,8 @@ impl SlidingStore {
 
     pub(super) fn close(&mut self, epoch: u64, watermark: i64) -> Output {
         if self.closing.is_none() {
-            while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= epoch) {
-                for batch in first.remove() {
-                    self.apply(&batch);
-                }
+            for batch in self.waiting.until(epoch).into_iter().flatten() {
+                self.apply(&batch);
             }
             let upto = if self.waits { self.running.at } else { i64::MAX };
             let walk = Walk::new(&self.layout, &self.came, upto);
@@ -337,11 +326,8 @@ impl SlidingStore {
             self.running.at = self.running.at.max(self.panes.pane(self.closed) - self.panes.unit());
         }
         // Rows that came in while the closing was under way.
-        self.frontier = self.frontier.max(Some(epoch + 1));
-        if let Some(frontier) = self.frontier
-            && let Some(batches) = self.waiting.remove(&frontier)
-        {
-            batches.iter().for_each(|batch| self.apply(batch));
+        for batch in self.waiting.closed(epoch) {
+            self.apply(&batch);
         }
     }
 
@@ -350,9 +336,8 @@ impl SlidingStore {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let waiting: usize = self.waiting.values().flatten().map(KeyedBatch::bytes).sum();
         let rows: usize = [&self.kept.rows, &self.came].iter().map(|rows| rows.panes.bytes() + rows.singles.bytes()).sum();
-        waiting + rows + self.kept.blocks.bytes() + self.running.table.bytes()
+        self.waiting.bytes() + rows + self.kept.blocks.bytes() + self.running.table.bytes()
     }
 }
 

@@ -10,7 +10,7 @@
 //! **Limits** look at groups as the epoch leaves them. A group whose result stays puts out what is new before it goes; of one whose result
 //! is taken back, or that is not taken in, nothing of the epoch comes out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, UInt32Array};
@@ -24,6 +24,7 @@ use super::layout::AggregateLayout;
 use super::limited::{LimitReport, Limited, Standing, rows_of};
 use super::output::{OUTPUT_ROWS, Output, add};
 use super::trigger::{Event, Reason, Trigger};
+use super::waiting::Waiting;
 use crate::state::group_table::GroupTable;
 
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(super) struct TriggeredStore {
     /// The trigger's state of each group.
     words: Vec<u64>,
     firings: Firings,
-    waiting: BTreeMap<u64, Vec<KeyedBatch>>,
+    waiting: Waiting,
     /// Moments of processing time at which some group may fire.
     ticks: BTreeSet<i64>,
     /// Groups that may have something new for the next tick.
@@ -57,7 +58,7 @@ impl TriggeredStore {
             trigger: Trigger::new(&firing.trigger),
             firings: Firings::new(&layout, firing.purge),
             words: Vec::new(),
-            waiting: BTreeMap::new(),
+            waiting: Waiting::default(),
             ticks: BTreeSet::new(),
             fresh: Vec::new(),
             touched: Vec::new(),
@@ -71,7 +72,7 @@ impl TriggeredStore {
     }
 
     pub(super) fn absorb(&mut self, epoch: u64, batch: KeyedBatch) {
-        self.waiting.entry(epoch).or_default().push(batch);
+        self.waiting.push(epoch, batch);
     }
 
     /// All groups that have something new shall fire when an epoch closes; if the input ends with it, they all have fired by hand.
@@ -121,8 +122,7 @@ impl TriggeredStore {
             self.ticks.pop_first();
             self.tick(tick);
         }
-        while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= epoch) {
-            let batches = first.remove();
+        for batches in self.waiting.until(epoch) {
             if self.trigger.counts() {
                 self.count_rows(&batches, epoch);
             } else {
@@ -443,10 +443,9 @@ impl TriggeredStore {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let waiting: usize = self.waiting.values().flatten().map(KeyedBatch::bytes).sum();
         let words = self.words.capacity() * 8 + self.fresh.capacity() * 4;
         let limited = self.limited.as_ref().map_or(0, |limited| limited.bytes()) + self.came.as_ref().map_or(0, |came| came.capacity() * 8);
-        self.table.bytes() + waiting + words + limited + self.firings.bytes()
+        self.table.bytes() + self.waiting.bytes() + words + limited + self.firings.bytes()
     }
 }
 
