@@ -12,17 +12,17 @@ use std::sync::Arc;
 use datafusion_common::alias::AliasGenerator;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchemaRef, Result, ScalarValue};
-use datafusion_expr::expr::{Sort, WindowFunction, WindowFunctionDefinition};
+use datafusion_expr::expr::Sort;
 use datafusion_expr::logical_plan::{
     Aggregate, Distinct, Extension, FetchType, Filter, Join, JoinConstraint, Limit, Projection, SkipType, Subquery, Union, Unnest, Window,
 };
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, lit};
 use datafusion_functions::expr_fn::coalesce;
-use datafusion_functions_window::row_number::row_number_udwf;
 use datafusion_optimizer::optimizer::ApplyOrder;
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
+use super::distinct_on::numbered;
 use crate::logical::SetNode;
 
 /// The rule for values and for relations in FROM; [`SubqueriesToJoins`](super::subqueries::SubqueriesToJoins) asks for the others.
@@ -169,14 +169,11 @@ fn aggregated(aggregate: Aggregate, aliases: &Arc<AliasGenerator>) -> Result<Tra
 
 /// A relation in FROM that reads the relations before it.
 fn lateral(join: Join, rule: &UnnestSubqueries, aliases: &Arc<AliasGenerator>) -> Result<Transformed<LogicalPlan>> {
-    let (subquery, alias) = match join.right.as_ref() {
-        LogicalPlan::Subquery(subquery) => (subquery, None),
-        LogicalPlan::SubqueryAlias(it) => match it.input.as_ref() {
-            LogicalPlan::Subquery(subquery) => (subquery, Some(&it.alias)),
-            _ => return Ok(Transformed::no(LogicalPlan::Join(join))),
-        },
-        _ => return Ok(Transformed::no(LogicalPlan::Join(join))),
+    let relation = match join.right.as_ref() {
+        LogicalPlan::SubqueryAlias(alias) => alias.input.as_ref(),
+        other => other,
     };
+    let LogicalPlan::Subquery(subquery) = relation else { return Ok(Transformed::no(LogicalPlan::Join(join))) };
     if !matches!(join.join_type, JoinType::Inner | JoinType::Left)
         || !reads_outer(&subquery.subquery)?
         || !rule.takes(&subquery.subquery)?
@@ -185,22 +182,9 @@ fn lateral(join: Join, rule: &UnnestSubqueries, aliases: &Arc<AliasGenerator>) -
     }
     let Some(asked) = ask(&join.left, subquery, aliases)? else { return Ok(Transformed::no(LogicalPlan::Join(join))) };
     // Under the names that the relation has around.
-    let (columns, values) = (asked.columns.clone(), asked.values.clone());
-    let right = match alias {
-        Some(alias) => {
-            let named = columns.iter().zip(subquery.subquery.schema().fields());
-            let named = named.map(|(column, field)| Expr::Column(column.clone()).alias_qualified(Some(alias.clone()), field.name()));
-            let named = named.chain(values.iter().map(|column| Expr::Column(column.clone())));
-            LogicalPlanBuilder::from(asked.plan.clone()).project(named)?.build()?
-        }
-        None => {
-            let named = columns.iter().zip(subquery.subquery.schema().iter());
-            let named =
-                named.map(|(column, (relation, field))| Expr::Column(column.clone()).alias_qualified(relation.cloned(), field.name()));
-            let named = named.chain(values.iter().map(|column| Expr::Column(column.clone())));
-            LogicalPlanBuilder::from(asked.plan.clone()).project(named)?.build()?
-        }
-    };
+    let named = asked.columns.iter().zip(join.right.schema().iter());
+    let named = named.map(|(column, (relation, field))| Expr::Column(column.clone()).alias_qualified(relation.cloned(), field.name()));
+    let right = LogicalPlanBuilder::from(asked.plan.clone()).project(named.chain(as_exprs(&asked.values)))?.build()?;
     let schema = Arc::clone(&join.schema);
     let equal = join.on.iter().map(|(l, r)| l.clone().eq(r.clone()));
     let condition = conjunction(equal.chain(join.filter.clone()));
@@ -222,11 +206,7 @@ pub(super) struct Asked {
 impl Asked {
     /// The rows are for a row around.
     pub(super) fn condition(&self) -> Option<Expr> {
-        let pairs = self.outer.iter().zip(&self.values);
-        let same = |(outer, value): (&Column, &Column)| {
-            binary_expr(Expr::Column(outer.clone()), Operator::IsNotDistinctFrom, Expr::Column(value.clone()))
-        };
-        conjunction(pairs.map(same))
+        same(&self.outer, &self.values)
     }
 
     fn join(self, rows: LogicalPlan, kind: JoinType, condition: Option<Expr>) -> Result<LogicalPlan> {
@@ -334,11 +314,7 @@ impl Pushing<'_> {
             }
             LogicalPlan::SubqueryAlias(alias) => {
                 let Some(below) = self.push(&alias.input)? else { return Ok(None) };
-                let named = below.columns.iter().zip(alias.schema.iter());
-                let named =
-                    named.map(|(column, (relation, field))| Expr::Column(column.clone()).alias_qualified(relation.cloned(), field.name()));
-                let exprs = as_exprs(&below.values).chain(named).collect();
-                let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(below.plan))?);
+                let plan = renamed(below.plan, &below.columns, &below.values, &alias.schema)?;
                 Ok(Some(Pushed { plan, columns: alias.schema.columns(), values: below.values }))
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
@@ -379,9 +355,7 @@ impl Pushing<'_> {
         }
         // An aggregate over all rows has a row of no rows, too.
         let (rows, values) = self.fresh()?;
-        let pairs = values.iter().zip(&below.values);
-        let same = pairs.map(|(all, some)| binary_expr(Expr::Column(all.clone()), Operator::IsNotDistinctFrom, Expr::Column(some.clone())));
-        let on = conjunction(same).unwrap_or_else(|| lit(true));
+        let on = same(&values, &below.values).unwrap_or_else(|| lit(true));
         let all = LogicalPlanBuilder::from(rows).join_on(grouped, JoinType::Left, Some(on))?.build()?;
         let mut exprs: Vec<Expr> = as_exprs(&values).collect();
         for ((column, (relation, field)), call) in made[width..].iter().zip(aggregate.schema.iter()).zip(&aggregate.aggr_expr) {
@@ -412,14 +386,10 @@ impl Pushing<'_> {
             Some(order) => order.iter().map(sorted).collect::<Result<Vec<_>>>()?,
             None => as_exprs(&below.columns).map(|column| column.sort(true, true)).collect(),
         };
-        let mut call = WindowFunction::new(WindowFunctionDefinition::WindowUDF(row_number_udwf()), vec![]);
-        call.params.partition_by = as_exprs(&below.values).collect();
-        call.params.order_by = order;
-        let window = Window::try_new(vec![Expr::WindowFunction(Box::new(call))], Arc::new(below.plan))?;
-        let place = Expr::Column(Column::from(window.schema.qualified_field(window.schema.fields().len() - 1)));
+        let (numbered, place) = numbered(Arc::new(below.plan), as_exprs(&below.values).collect(), order)?;
         let last = fetch.map(|fetch| lit((skip + fetch) as u64));
         let kept = (skip > 0).then(|| place.clone().gt(lit(skip as u64))).into_iter().chain(last.map(|last| place.lt_eq(last)));
-        let mut plan = LogicalPlanBuilder::from(LogicalPlan::Window(window));
+        let mut plan = LogicalPlanBuilder::from(numbered);
         if let Some(kept) = conjunction(kept) {
             plan = plan.filter(kept)?;
         }
@@ -462,12 +432,7 @@ impl Pushing<'_> {
         let right = if read[1] { self.push(&join.right)? } else { Some(plain(&join.right)) };
         let (Some(left), Some(right)) = (left, right) else { return Ok(None) };
         let values = if left.values.is_empty() { &right.values } else { &left.values };
-        let same = left
-            .values
-            .iter()
-            .zip(&right.values)
-            .map(|(l, r)| binary_expr(Expr::Column(l.clone()), Operator::IsNotDistinctFrom, Expr::Column(r.clone())));
-        let mut condition: Vec<Expr> = same.collect();
+        let mut condition: Vec<Expr> = same(&left.values, &right.values).into_iter().collect();
         let null_safe = join.null_equality == datafusion_common::NullEquality::NullEqualsNull;
         for (l, r) in &join.on {
             let (l, r) = (self.made(l.clone(), values)?, self.made(r.clone(), values)?);
@@ -537,6 +502,12 @@ impl Pushing<'_> {
 /// A part that has no values.
 fn plain(plan: &LogicalPlan) -> Pushed {
     Pushed { plan: plan.clone(), columns: plan.schema().columns(), values: vec![] }
+}
+
+/// Values are those of rows around, nulls equal to nulls.
+fn same(left: &[Column], right: &[Column]) -> Option<Expr> {
+    let pairs = left.iter().zip(right);
+    conjunction(pairs.map(|(l, r)| binary_expr(Expr::Column(l.clone()), Operator::IsNotDistinctFrom, Expr::Column(r.clone()))))
 }
 
 fn as_exprs(columns: &[Column]) -> impl Iterator<Item = Expr> + '_ {
