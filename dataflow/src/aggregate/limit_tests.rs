@@ -4,19 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 use tidemark_planner::plan::{
-    AggregateFunction, AggregatePlan, AtLimit, Emit, EvictBy, Evicted, KeyPlan, LateStrategy, NamedExpr, StateClock, StateLimits,
-    WindowColumn, WindowKind, WindowPlan,
+    AggregateFunction, AtLimit, Emit, EvictBy, Evicted, KeyPlan, NamedExpr, StateClock, StateLimits, WindowColumn, WindowKind,
 };
 
-use super::keyed_batch::owner;
 use super::test_accumulators::accumulator;
-use super::test_limits::{Member, judge, limits};
-use super::test_rows::{batch, column, schema};
+use super::test_limits::{Member, judge, limits, of_keys_and_time, take_report, worker_of};
+use super::test_rows::{aggregate, batch, column, read, schema, windows};
 use super::{AggregateLayout, KeyedBatch, LimitCounts, LocalHalf, RowWatermarks, Store};
 
 #[derive(Clone, Debug)]
@@ -52,17 +48,7 @@ type Answer = BTreeMap<Vec<i64>, i64>;
 
 impl Case {
     fn layout(&self) -> Arc<AggregateLayout> {
-        let aggregate = |function, argument: Option<&str>| AggregatePlan {
-            function,
-            args: argument.map(column).into_iter().collect(),
-            arg_types: argument.map(|_| DataType::Int64).into_iter().collect(),
-            filter: None,
-            distinct: false,
-            order_by: vec![],
-            output: Arc::new(Field::new("result", DataType::Int64, true)),
-            retractable: false,
-            text: "result".into(),
-        };
+        let aggregate = |function, argument: Option<&str>| aggregate(function, argument, DataType::Int64, false);
         let aggregates = vec![aggregate(AggregateFunction::Count, None), aggregate(AggregateFunction::Sum, Some("value"))];
         let mut keys = vec![KeyPlan::Expr(NamedExpr { name: "key".into(), expr: column("key") })];
         let mut fields = vec![Field::new("key", DataType::Int64, true)];
@@ -71,18 +57,7 @@ impl Case {
             fields.push(Field::new("e", DataType::Timestamp(TimeUnit::Microsecond, None), false));
         }
         fields.extend(aggregates.iter().map(|aggregate| aggregate.output.as_ref().clone()));
-        let window = self.window.then(|| WindowPlan {
-            kind: WindowKind::Tumble { size_us: SIZE },
-            offset_us: 0,
-            time: column("time"),
-            start: None,
-            watermark: None,
-            lateness_us: self.lateness,
-            late: LateStrategy::Drop,
-            letters: None,
-            firing: None,
-            places: vec![],
-        });
+        let window = self.window.then(|| windows(WindowKind::Tumble { size_us: SIZE }, self.lateness));
         let output = Arc::new(Schema::new(fields));
         let made = AggregateLayout::new(&schema(), false, &keys, &aggregates, window.as_ref(), self.emit, output, accumulator).unwrap();
         Arc::new(made.with_limits(Some(Arc::new(self.limits.clone()))))
@@ -193,10 +168,6 @@ fn run(case: &Case) -> Vec<(u64, Vec<i64>, i64)> {
     let mut halves: Vec<LocalHalf> = (0..case.workers).map(|_| LocalHalf::new(layout.clone(), false)).collect();
     let mut stores: Vec<Store> = (0..case.workers).map(|_| Store::among(layout.clone(), false, case.workers)).collect();
     let mut naive: Vec<Naive> = (0..case.workers).map(|_| Naive::default()).collect();
-    let place = |key: i64| {
-        let keys = layout.codec.encode(&[Arc::new(Int64Array::from(vec![key])) as ArrayRef], 1).unwrap();
-        owner(keys.hashes()[0], case.workers)
-    };
     let (mut total, mut changes, mut counts) = (Answer::new(), Vec::new(), LimitCounts::default());
     for epoch in 1..=case.epochs + 1 {
         let rows: Vec<Row> = case.rows.iter().filter(|row| row.epoch == epoch).cloned().collect();
@@ -221,14 +192,7 @@ fn run(case: &Case) -> Vec<(u64, Vec<i64>, i64)> {
             {
                 loop {
                     let output = store.close(epoch, watermark);
-                    assert!(output.errors.is_empty());
-                    for row in 0..output.rows.num_rows() {
-                        let value = |column: &ArrayRef| match column.as_any().downcast_ref::<TimestampMicrosecondArray>() {
-                            Some(times) => times.value(row),
-                            None => array_value_to_string(column, row).unwrap().parse().unwrap(),
-                        };
-                        let values: Vec<i64> = output.rows.columns().iter().map(value).collect();
-                        let diff = output.diffs.as_ref().map_or(1, |diffs| diffs[row]);
+                    for (values, diff) in read(&output) {
                         let count = total.entry(values.clone()).or_default();
                         *count += diff;
                         assert!(*count >= 0, "{values:?} is taken back and was not out");
@@ -239,13 +203,11 @@ fn run(case: &Case) -> Vec<(u64, Vec<i64>, i64)> {
                     }
                 }
             }
-            let report = store.take_limit_report().unwrap_or_default();
-            assert_eq!(report.refused.len() as u64, report.counts.refused_groups);
-            counts.add(&report.counts);
-            let own: Vec<&Row> = rows.iter().filter(|row| place(row.key) == worker).collect();
+            let passed = take_report(store, &mut counts);
+            let own: Vec<&Row> = rows.iter().filter(|row| worker_of(&layout, row.key, case.workers) == worker).collect();
             naive[worker].epoch(case, epoch, &own, watermark);
-            assert_eq!(report.passed.map(|passed| (passed.reason as usize, passed.limit)), naive[worker].passed, "epoch {epoch}");
-            failed |= report.passed.is_some();
+            assert_eq!(passed, naive[worker].passed, "epoch {epoch}");
+            failed |= passed.is_some();
             naive[worker].answer(case, watermark, &mut expected);
         }
         total.retain(|_, count| *count != 0);
@@ -292,12 +254,7 @@ proptest! {
     /// What is said of each key, and of time, does not depend on workers and chunks.
     #[test]
     fn limits_of_keys_and_time_are_the_same_for_all_workers(case in cases(), workers in 1..=4usize, chunk in 1..20usize) {
-        let mut one = case;
-        one.limits.max_groups = None;
-        if one.limits.at_limit == AtLimit::Fail {
-            one.limits.max_windows_per_key = None;
-            one.limits.max_rows_per_group = None;
-        }
+        let one = Case { limits: of_keys_and_time(case.limits.clone()), ..case };
         let other = Case { workers, chunk, ..one.clone() };
         prop_assert_eq!(run(&one), run(&other));
     }

@@ -4,16 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
-use tidemark_planner::plan::{
-    AggregateFunction, AggregatePlan, Emit, FiringPlan, KeyPlan, LateStrategy, NamedExpr, TriggerPlan, WindowColumn, WindowKind, WindowPlan,
-};
+use tidemark_planner::plan::{AggregateFunction, Emit, FiringPlan, KeyPlan, NamedExpr, TriggerPlan, WindowColumn, WindowKind, WindowPlan};
 
 use super::test_accumulators::accumulator;
-use super::test_rows::{batch, column, schema};
+use super::test_rows::{aggregate, batch, column, read, schema, windows};
 use super::{AggregateLayout, KeyedBatch, LocalHalf, RowWatermarks, Store};
 
 #[derive(Clone, Debug)]
@@ -53,17 +49,7 @@ type Answer = BTreeMap<Vec<i64>, i64>;
 impl Case {
     fn layout(&self) -> Arc<AggregateLayout> {
         let time = DataType::Timestamp(TimeUnit::Microsecond, None);
-        let aggregate = |function, argument: Option<&str>| AggregatePlan {
-            function,
-            args: argument.map(column).into_iter().collect(),
-            arg_types: argument.map(|_| DataType::Int64).into_iter().collect(),
-            filter: None,
-            distinct: false,
-            order_by: vec![],
-            output: Arc::new(Field::new("result", DataType::Int64, true)),
-            retractable: self.retractable,
-            text: "result".into(),
-        };
+        let aggregate = |function, argument: Option<&str>| aggregate(function, argument, DataType::Int64, self.retractable);
         let aggregates = vec![
             aggregate(AggregateFunction::Count, None),
             aggregate(AggregateFunction::Sum, Some("value")),
@@ -77,16 +63,8 @@ impl Case {
         let mut fields = vec![Field::new("key", DataType::Int64, true), Field::new("s", time.clone(), false), Field::new("e", time, false)];
         fields.extend(aggregates.iter().map(|aggregate| aggregate.output.as_ref().clone()));
         let window = WindowPlan {
-            kind: WindowKind::Session { gap_us: self.gap },
-            offset_us: 0,
-            time: column("time"),
-            start: None,
-            watermark: None,
-            lateness_us: self.lateness,
-            late: LateStrategy::Drop,
-            letters: None,
             firing: (self.emit == Emit::Triggered).then(|| FiringPlan { trigger: self.trigger.clone(), purge: false }),
-            places: vec![],
+            ..windows(WindowKind::Session { gap_us: self.gap }, self.lateness)
         };
         let output = Arc::new(Schema::new(fields));
         let made = AggregateLayout::new(&schema(), self.retractable, &keys, &aggregates, Some(&window), self.emit, output, accumulator);
@@ -202,15 +180,7 @@ fn run(case: &Case, compare: bool) -> (Answer, u64) {
         for store in &mut stores {
             loop {
                 let output = store.close(epoch, watermark);
-                assert!(output.errors.is_empty());
-                for row in 0..output.rows.num_rows() {
-                    let value = |column: &ArrayRef| match column.as_any().downcast_ref::<TimestampMicrosecondArray>() {
-                        Some(times) => times.value(row),
-                        None if column.is_null(row) => i64::MIN,
-                        None => array_value_to_string(column, row).unwrap().parse().unwrap(),
-                    };
-                    let values = output.rows.columns().iter().map(value).collect();
-                    let diff = output.diffs.as_ref().map_or(1, |diffs| diffs[row]);
+                for (values, diff) in read(&output) {
                     assert!(diff == 1 || !case.once());
                     add(&mut total, values, diff);
                 }

@@ -556,39 +556,17 @@ mod tests {
     use super::*;
     use crate::aggregate::layout::AggregateLayout;
     use crate::aggregate::test_accumulators::accumulator;
-    use crate::aggregate::test_rows::{batch, column, schema};
+    use crate::aggregate::test_rows::{aggregate, batch, column, schema, windows};
     use crate::aggregate::{LocalHalf, RowWatermarks, Store};
     use arrow::array::AsArray;
     use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
-    use tidemark_planner::plan::{
-        AggregateFunction, AggregatePlan, KeyPlan, LateStrategy, NamedExpr, WindowColumn, WindowKind, WindowPlan,
-    };
+    use tidemark_planner::plan::{AggregateFunction, KeyPlan, LateStrategy, NamedExpr, WindowColumn, WindowKind, WindowPlan};
 
     fn layout(emit: Emit, lateness_us: i64) -> Arc<AggregateLayout> {
-        let count = AggregatePlan {
-            function: AggregateFunction::Count,
-            args: vec![],
-            arg_types: vec![],
-            filter: None,
-            distinct: false,
-            order_by: vec![],
-            output: Arc::new(Field::new("count", DataType::Int64, true)),
-            retractable: false,
-            text: "count(*)".into(),
-        };
+        let count = aggregate(AggregateFunction::Count, None, DataType::Int64, false);
         let keys = [KeyPlan::Expr(NamedExpr { name: "key".into(), expr: column("key") }), KeyPlan::Window(WindowColumn::End, "end".into())];
-        let window = WindowPlan {
-            kind: WindowKind::Hop { size_us: 3_600, slide_us: 1 },
-            offset_us: 0,
-            time: column("time"),
-            start: None,
-            watermark: None,
-            lateness_us,
-            late: LateStrategy::UpdatePrevious,
-            letters: None,
-            firing: None,
-            places: vec![],
-        };
+        let window =
+            WindowPlan { late: LateStrategy::UpdatePrevious, ..windows(WindowKind::Hop { size_us: 3_600, slide_us: 1 }, lateness_us) };
         let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
         let fields = vec![Field::new("key", DataType::Int64, true), Field::new("end", timestamp, true), count.output.as_ref().clone()];
         let output = Arc::new(Schema::new(fields));

@@ -8,10 +8,9 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicr
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
-use tidemark_planner::plan::{
-    AggregateFunction, AggregatePlan, Emit, KeyPlan, LateStrategy, NamedExpr, WindowColumn, WindowKind, WindowPlan,
-};
+use tidemark_planner::plan::{AggregateFunction, Emit, KeyPlan, NamedExpr, WindowColumn, WindowKind};
 
+use super::test_rows::{aggregate, windows};
 use super::{AggregateLayout, LocalHalf, RowWatermarks, Store};
 use crate::state::accumulator::{Accumulator, AggregateInput};
 
@@ -66,37 +65,15 @@ fn schema(key: &DataType) -> SchemaRef {
 
 fn layout(key: &DataType, kind: Option<WindowKind>, emit: Emit) -> Arc<AggregateLayout> {
     let column = |name: &str| Arc::new(Column::new_with_schema(name, &schema(key)).unwrap()) as Arc<dyn PhysicalExpr>;
-    let result = Arc::new(Field::new("count", DataType::Int64, true));
-    let count = AggregatePlan {
-        function: AggregateFunction::Count,
-        args: vec![],
-        arg_types: vec![],
-        filter: None,
-        distinct: false,
-        order_by: vec![],
-        output: result.clone(),
-        retractable: false,
-        text: "count(*)".into(),
-    };
+    let count = aggregate(AggregateFunction::Count, None, DataType::Int64, false);
     let mut keys = vec![KeyPlan::Expr(NamedExpr { name: "key".into(), expr: column("key") })];
     let mut fields = vec![Field::new("key", key.clone(), true)];
     if kind.is_some() {
         keys.push(KeyPlan::Window(WindowColumn::End, "end".into()));
         fields.push(Field::new("end", DataType::Timestamp(TimeUnit::Microsecond, None), true));
     }
-    fields.push(result.as_ref().clone());
-    let window = kind.map(|kind| WindowPlan {
-        kind,
-        offset_us: 0,
-        time: column("time"),
-        start: None,
-        watermark: None,
-        lateness_us: 0,
-        late: LateStrategy::Drop,
-        letters: None,
-        firing: None,
-        places: vec![],
-    });
+    fields.push(count.output.as_ref().clone());
+    let window = kind.map(|kind| windows(kind, 0));
     let output = Arc::new(Schema::new(fields));
     Arc::new(
         AggregateLayout::new(&schema(key), false, &keys, &[count], window.as_ref(), emit, output, |_| Ok(Box::new(Count(vec![])))).unwrap(),

@@ -1,10 +1,14 @@
 //! Limits by their definition, for the tests of this folder: lists of groups that are sorted whenever somebody has to go. It shares no code with
 //! the keeper.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array};
 use proptest::prelude::*;
 use tidemark_planner::plan::{AtLimit, EvictBy, Evicted, StateClock, StateLimits, TimeDomain, WatermarkPlan};
 
-use super::LimitCounts;
+use super::keyed_batch::owner;
+use super::{AggregateLayout, LimitCounts, Store};
 
 /// A group, as far as limits are concerned.
 #[derive(Clone, Debug)]
@@ -144,4 +148,28 @@ prop_compose! {
             evicted,
         }
     }
+}
+
+/// The worker that a key belongs to.
+pub(super) fn worker_of(layout: &AggregateLayout, key: i64, workers: usize) -> usize {
+    let keys = layout.codec.encode(&[Arc::new(Int64Array::from(vec![key])) as ArrayRef], 1).unwrap();
+    owner(keys.hashes()[0], workers)
+}
+
+/// Adds up what a store tells of its limits, and returns the reason and the limit that fail the run.
+pub(super) fn take_report(store: &mut Store, counts: &mut LimitCounts) -> Option<(usize, u64)> {
+    let report = store.take_limit_report().unwrap_or_default();
+    assert_eq!(report.refused.len() as u64, report.counts.refused_groups);
+    counts.add(&report.counts);
+    report.passed.map(|passed| (passed.reason as usize, passed.limit))
+}
+
+/// Limits that do not depend on which keys share a worker.
+pub(super) fn of_keys_and_time(mut limits: StateLimits) -> StateLimits {
+    limits.max_groups = None;
+    if limits.at_limit == AtLimit::Fail {
+        limits.max_windows_per_key = None;
+        limits.max_rows_per_group = None;
+    }
+    limits
 }
