@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::control::EXAMPLES;
-use crate::report::{LateClass, LateReport, OperatorReport, RunReport, SinkReport, SourceReport};
+use crate::report::{LateClass, LateReport, OperatorReport, RunReport, SinkReport, SourceReport, StateReport};
 
 impl RunReport {
     /// Adds what another process of the same group has counted.
@@ -38,6 +38,15 @@ impl RunReport {
 /// The least of what is known.
 fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     one.into_iter().chain(other).min()
+}
+
+/// Adds up what is known.
+fn add_known<T: Clone>(own: &mut Option<T>, more: &Option<T>, add: impl FnOnce(&mut T, &T)) {
+    match (own, more) {
+        (Some(own), Some(more)) => add(own, more),
+        (own @ None, more) => own.clone_from(more),
+        (Some(_), None) => {}
+    }
 }
 
 impl SourceReport {
@@ -79,16 +88,8 @@ impl SinkReport {
 impl OperatorReport {
     fn add(&mut self, other: &Self) {
         self.late += other.late;
-        match (&mut self.late_rows, &other.late_rows) {
-            (Some(own), Some(more)) => own.add(more),
-            (own @ None, more) => own.clone_from(more),
-            (Some(_), None) => {}
-        }
-        match (&mut self.limits, &other.limits) {
-            (Some(own), Some(more)) => own.add(more),
-            (own @ None, more) => own.clone_from(more),
-            (Some(_), None) => {}
-        }
+        add_known(&mut self.late_rows, &other.late_rows, LateReport::add);
+        add_known(&mut self.limits, &other.limits, StateReport::add);
         self.errors += other.errors;
         self.ignored += other.ignored;
         self.groups += other.groups;
